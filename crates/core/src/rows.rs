@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+/// Rows of one kind. The numbers are in log records: never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// owner (32) || transaction id (32) || index (2) → `OutputRow`.
+    Outputs = 1,
+    /// transaction id (32) → `TransactionRow`.
+    Transactions = 2,
+    /// shard (4) || kind (1) || product → `TotalRow`.
+    Totals = 3,
+    /// shard (4) || transaction id (32) → `PendingRow`.
+    Pending = 4,
+    /// worker's name → `WorkerRow`.
+    Workers = 5,
+    /// The prover's tiles and map buckets.
+    Trees = 6,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Table; 6] =
+        [Table::Outputs, Table::Transactions, Table::Totals, Table::Pending, Table::Workers, Table::Trees];
+
+    /// The name in engines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Outputs => "outputs",
+            Table::Transactions => "transactions",
+            Table::Totals => "totals",
+            Table::Pending => "pending",
+            Table::Workers => "workers",
+            Table::Trees => "trees",
+        }
+    }
+
+    /// The number in log records.
+    pub fn number(self) -> u32 {
+        u32::from(self as u8)
+    }
+
+    /// From the number in log records.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.number() == number)
+    }
+}
+
+/// What a row becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// Which table.
+    pub table: Table,
+    /// Key.
+    pub key: Bytes,
+    /// New value; `None` deletes.
+    pub value: Option<Bytes>,
+}
+
+/// A step read a row that its input does not declare. A defect of the core, never of the data.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("core read an undeclared row of table {table}; stop the worker and report the defect")]
+pub struct Undeclared {
+    /// The table.
+    pub table: &'static str,
+}
+
+/// Keys that a batch of inputs may touch.
+#[derive(Debug, Default)]
+pub struct Keys(Vec<(Table, Bytes)>);
+
+impl Keys {
+    /// Declares a row.
+    pub fn add(&mut self, table: Table, key: Bytes) {
+        self.0.push((table, key));
+    }
+
+    /// What was declared, in order, repeats included.
+    pub fn into_inner(self) -> Vec<(Table, Bytes)> {
+        self.0
+    }
+}
+
+/// Declared rows with their values, and what steps made of them.
+#[derive(Debug, Default)]
+pub struct Rows {
+    values: HashMap<(Table, Bytes), Option<Bytes>>,
+    changed: Vec<(Table, Bytes)>,
+}
+
+impl Rows {
+    /// Brings in a declared row with the value that it has now.
+    pub fn provide(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.values.insert((table, key), value);
+    }
+
+    /// A declared or just written row.
+    pub fn get(&self, table: Table, key: &Bytes) -> Result<Option<&Bytes>, Undeclared> {
+        // Cloning `Bytes` counts a reference; the tuple is the map's own key form.
+        match self.values.get(&(table, key.clone())) {
+            Some(value) => Ok(value.as_ref()),
+            None => Err(Undeclared { table: table.name() }),
+        }
+    }
+
+    /// Writes a row; it need not have been declared, for it is not read.
+    pub fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
+        self.set(table, key, Some(value));
+    }
+
+    /// Deletes a row.
+    pub fn delete(&mut self, table: Table, key: Bytes) {
+        self.set(table, key, None);
+    }
+
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.changed.push((table, key.clone()));
+        self.values.insert((table, key), value);
+    }
+
+    /// Every changed row once, with its last value, in order of first change.
+    pub fn into_changes(mut self) -> Vec<RowChange> {
+        let mut changes = Vec::with_capacity(self.changed.len());
+        for (table, key) in std::mem::take(&mut self.changed) {
+            if let Some(((table, key), value)) = self.values.remove_entry(&(table, key)) {
+                changes.push(RowChange { table, key, value });
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_declared_and_changes_fold() {
+        let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
+        let mut rows = Rows::default();
+        rows.provide(Table::Outputs, a.clone(), None);
+        assert!(matches!(rows.get(Table::Outputs, &a), Ok(None)));
+        assert!(rows.get(Table::Outputs, &b).is_err());
+        assert!(rows.get(Table::Totals, &a).is_err());
+        rows.put(Table::Outputs, a.clone(), b.clone());
+        rows.put(Table::Outputs, b.clone(), b.clone());
+        rows.delete(Table::Outputs, a.clone());
+        assert_eq!(
+            rows.into_changes(),
+            [
+                RowChange { table: Table::Outputs, key: a, value: None },
+                RowChange { table: Table::Outputs, key: b.clone(), value: Some(b) },
+            ]
+        );
+    }
+}

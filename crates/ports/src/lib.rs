@@ -1,0 +1,17 @@
+//! Ports: what drivers need from the world, and nothing of how an engine gives it.
+//!
+//! Every adapter passes the suite of its port in [`conformance`] (feature `conformance`). Adapters use
+//! their engine natively; a port never imitates one.
+
+mod ambient;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod log;
+mod store;
+
+pub use ambient::{Clock, Rng, Signer, SignerError};
+pub use log::{
+    Claim, Log, LogError, LogRecord, NewRecord, Position, RecordId, Topic, TopicPartition, TraceContext,
+    RECORD_BYTES_MAX,
+};
+pub use store::{Row, RowChange, ScanPage, Store, StoreBatch, StoreError, Table, Watermark, SCAN_ROWS_MAX};

@@ -1,0 +1,84 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use eschaton_core::{RowChange, Table};
+
+/// The most rows of one [`Store::scan`] page.
+pub const SCAN_ROWS_MAX: usize = 10_000;
+
+/// A key and its value.
+pub type Row = (Bytes, Bytes);
+
+/// How far a worker's rows are in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watermark {
+    /// Place in the worker's own order (its changes topic's, or its checkpoints'): higher is newer.
+    pub sequence: u64,
+    /// The worker's next input at that place, or whatever else it needs to go on from there.
+    pub input_next: u64,
+}
+
+/// Rows that one worker changed, all at once.
+#[derive(Clone, Debug)]
+pub struct StoreBatch {
+    /// The worker. Only one worker ever writes a given row.
+    pub worker: String,
+    /// The worker's watermark once these rows are in. A batch at or below the stored watermark is late
+    /// or repeated; no row that a newer batch wrote may change by it.
+    pub watermark: Watermark,
+    /// The changes; the last of several to one key counts.
+    pub rows: Vec<RowChange>,
+}
+
+/// One page of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct ScanPage {
+    /// In ascending key order.
+    pub rows: Vec<Row>,
+    /// Pass as `after` for the next page; `None` at the end.
+    pub next: Option<Bytes>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Passing trouble. A write may or may not have happened: repeat it, it is idempotent.
+    #[error("store is not available: {detail}; retry")]
+    Unavailable {
+        /// What the engine said.
+        detail: String,
+    },
+    /// The engine cannot go on.
+    #[error("store failed: {detail}; stop the node; its rows can be rebuilt from the log")]
+    Fatal {
+        /// What the engine said.
+        detail: String,
+    },
+}
+
+/// State by key: a view of the log, never the truth.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Values of these keys, in their order.
+    async fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// Writes a batch and its watermark. Idempotent; see [`StoreBatch::watermark`]. Not necessarily
+    /// durable on return, but a batch is never durable before those that its worker wrote earlier.
+    async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError>;
+
+    /// A worker's watermark, if it ever wrote.
+    async fn watermark(&self, worker: &str) -> Result<Option<Watermark>, StoreError>;
+
+    /// Rows whose keys begin with `prefix`, after key `after` if given, at most `limit` (≥ 1, at most
+    /// [`SCAN_ROWS_MAX`]).
+    async fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<ScanPage, StoreError>;
+
+    /// Makes everything applied so far durable.
+    async fn flush(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,34 @@
+//! The money's messages: canonical bytes, hashes, addresses, signatures, limits.
+//!
+//! Pure: no clock, no randomness, no IO. Everything a stateless peer can know about a transaction is
+//! decided here; what needs the ledger's state is decided in `eschaton-ledger`.
+
+mod address;
+mod amount;
+mod error;
+mod ids;
+mod network;
+mod sign;
+mod transaction;
+mod witness;
+
+/// Messages as generated from `proto/`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod pb {
+    mod generated {
+        include!(concat!(env!("OUT_DIR"), "/messages.rs"));
+    }
+    pub use generated::eschaton::{log::v1 as log, proof::v1 as proof, state::v1 as state, types::v1 as types};
+}
+
+pub use address::{Address, KeySet, KEYS_MAX};
+pub use amount::{Amount, AmountError, AMOUNT_MAX};
+pub use error::TxError;
+pub use ids::{shard_of, OutPoint, Product, TxId};
+pub use network::Network;
+pub use sign::{musig_sign, Key, PublicKey};
+pub use transaction::{
+    decode_canonical, encode, sum_by_product, Body, Fee, Input, Output, Rules, Transaction, DATA_MAX, INPUTS_MAX, METADATA_MAX,
+    OUTPUTS_MAX, TRANSACTION_BYTES_MAX, VERSION,
+};
+pub use witness::{Aggregate, OwnerProof, Witness};
