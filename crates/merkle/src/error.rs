@@ -6,7 +6,9 @@ use eschaton_types::{OutPoint, TxId};
 #[non_exhaustive]
 pub enum MerkleError {
     /// Invariant P2: the trees hold exactly the accepted transactions, each once.
-    #[error("P2 broken: transaction {txid} is in the log at {first} and comes again at {again}; halt the prover")]
+    #[error(
+        "P2 broken: transaction {txid} is in the log at {first} and comes again at {again}; halt the prover"
+    )]
     AppliedTwice {
         /// Which.
         txid: TxId,
@@ -16,7 +18,9 @@ pub enum MerkleError {
         again: u64,
     },
     /// Invariant L2: at most one accepted spender per output.
-    #[error("L2 broken: output {outpoint} is spent at {first} and again at {again}; halt and keep the log as evidence")]
+    #[error(
+        "L2 broken: output {outpoint} is spent at {first} and again at {again}; halt and keep the log as evidence"
+    )]
     SpentTwice {
         /// Which output.
         outpoint: OutPoint,
@@ -26,7 +30,9 @@ pub enum MerkleError {
         again: u64,
     },
     /// Invariant L1: nothing is spent that was not created.
-    #[error("L1 broken: output {outpoint} is spent at {spender}, its transaction has {outputs} outputs; halt the prover")]
+    #[error(
+        "L1 broken: output {outpoint} is spent at {spender}, its transaction has {outputs} outputs; halt the prover"
+    )]
     SpentMissing {
         /// Which output.
         outpoint: OutPoint,
@@ -36,7 +42,9 @@ pub enum MerkleError {
         outputs: u16,
     },
     /// The caller did not provide a row that was asked for.
-    #[error("row {key} is missing; prefetch every row that was asked for, and rebuild the trees if the store lacks it")]
+    #[error(
+        "row {key} is missing; prefetch every row that was asked for, and rebuild the trees if the store lacks it"
+    )]
     MissingRow {
         /// Hexadecimal row key.
         key: String,
@@ -54,7 +62,9 @@ pub enum MerkleError {
         key: String,
     },
     /// The bucket rows do not give the recorded root: some are missing, doubled or damaged.
-    #[error("rows of the {tree} do not give its recorded root; restore the store or rebuild the trees from the log")]
+    #[error(
+        "rows of the {tree} do not give its recorded root; restore the store or rebuild the trees from the log"
+    )]
     WrongRoot {
         /// Log or output map.
         tree: &'static str,

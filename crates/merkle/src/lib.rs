@@ -16,21 +16,26 @@
 //!
 //! Numbers are big-endian.
 
+mod branch;
 mod bucket;
+mod change;
 mod error;
 mod load;
 mod log;
 mod log_proof;
 mod map;
+mod map_load;
 mod proof;
 mod prover;
 mod rows;
 
+pub use change::{Change, LeafUpdate};
 pub use error::MerkleError;
 pub use load::Loader;
 pub use log::LogTree;
 pub use log_proof::{consistency_proof, inclusion_proof, tiles_for_consistency, tiles_for_inclusion};
-pub use map::{Change, LeafUpdate, MapLoader, OutputMap};
+pub use map::OutputMap;
+pub use map_load::MapLoader;
 pub use proof::{ProofTask, Query, Step};
 pub use prover::{Entry, Prover, Roots};
 pub use rows::{MAP_PREFIX, META_KEY, RowChange, RowKey, Rows};

@@ -31,7 +31,10 @@ impl LogTree {
 
     /// RFC 6962 root.
     pub fn root(&self) -> Hash {
-        self.edge.iter().fold(None, |right, level| join(perfect_roots(level), right)).unwrap_or_else(tlog::empty_root)
+        self.edge
+            .iter()
+            .fold(None, |right, level| join(perfect_roots(level), right))
+            .unwrap_or_else(tlog::empty_root)
     }
 
     /// Appends in order; the first gets sequence [`Self::size`]. Returns each touched tile and
@@ -97,7 +100,7 @@ impl LogTree {
 
     /// The rows that [`Self::load`] needs for a log of `size`: at most nine.
     pub fn rows_for_load(size: u64) -> Vec<RowKey> {
-        let partial = |count: &u64| count % TILE_WIDTH != 0;
+        let partial = |count: &u64| !count.is_multiple_of(TILE_WIDTH);
         let ids = Some(size).filter(partial).map(sequence_key);
         let tiles = levels(size).filter(|(_, count)| partial(count));
         ids.into_iter().chain(tiles.map(|(level, count)| tile_key(level, count / TILE_WIDTH))).collect()

@@ -142,7 +142,8 @@ fn range_hash(range: Range, rows: Rows<'_>) -> Result<Hash, MerkleError> {
 }
 
 fn tiles(ranges: &[Range]) -> Vec<RowKey> {
-    let mut keys: Vec<_> = ranges.iter().flat_map(|range| perfect(*range)).map(|subtree| subtree.place().0).collect();
+    let mut keys: Vec<_> =
+        ranges.iter().flat_map(|range| perfect(*range)).map(|subtree| subtree.place().0).collect();
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -19,7 +19,9 @@ pub use error::ProofError;
 pub use leaf::{Created, LeafValue, Spend};
 pub use map::{MapProof, Terminal};
 pub use note::{NOTE_BYTES_MAX, NoteSigner, SignedCheckpoint, VerifierKey};
-pub use verify::{OutputFact, PROOF_BYTES_MAX, Verified, verify_consistency, verify_inclusion, verify_output};
+pub use verify::{
+    OutputFact, PROOF_BYTES_MAX, Verified, verify_consistency, verify_inclusion, verify_output,
+};
 
 /// A hash of either tree: SHA-256 in the log, BLAKE3 in the map.
 pub type Hash = [u8; 32];

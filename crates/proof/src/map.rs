@@ -122,11 +122,13 @@ impl MapProof {
         if present.len() > DEPTH_MAX / 8 || present.last() == Some(&0) {
             return Err(malformed("map proof"));
         }
-        let depth = (0..present.len() * 8).rev().find(|depth| bit(present, *depth)).map_or(0, |last| last + 1);
+        let depth =
+            (0..present.len() * 8).rev().find(|depth| bit(present, *depth)).map_or(0, |last| last + 1);
         let mut given = hashes(&message.siblings, DEPTH_MAX, "map proof")?.into_iter();
         let mut siblings = Vec::with_capacity(depth);
         for at in 0..depth {
-            let sibling = if bit(present, at) { given.next().filter(|hash| *hash != EMPTY) } else { Some(EMPTY) };
+            let sibling =
+                if bit(present, at) { given.next().filter(|hash| *hash != EMPTY) } else { Some(EMPTY) };
             siblings.push(sibling.ok_or_else(|| malformed("map proof"))?);
         }
         if given.next().is_some() {
@@ -147,4 +149,81 @@ impl MapProof {
 
 fn shared_bits(a: &TxId, b: &TxId) -> usize {
     (0..DEPTH_MAX).find(|depth| bit(&a.0, *depth) != bit(&b.0, *depth)).unwrap_or(DEPTH_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Created;
+
+    fn value(sequence: u64) -> LeafValue {
+        LeafValue { created: Some(Created { sequence, outputs: 1 }), spends: Vec::new() }
+    }
+
+    #[test]
+    fn hashes_are_keyed_blake3() {
+        let [leaf, node] = ["eschaton 2026 map leaf v1", "eschaton 2026 map node v1"]
+            .map(|context| *blake3::Hasher::new_derive_key(context).finalize().as_bytes());
+        for length in [3, 96, 97, 3000] {
+            let data = [vec![5; 32], vec![6; length]].concat();
+            assert_eq!(leaf_hash(&TxId([5; 32]), &data[32..]), *blake3::keyed_hash(&leaf, &data).as_bytes());
+        }
+        assert_eq!(
+            node_hash(&[5; 32], &[6; 32]),
+            *blake3::keyed_hash(&node, &[[5; 32], [6; 32]].concat()).as_bytes()
+        );
+    }
+
+    #[test]
+    fn shapes_that_no_map_gives_are_refused() {
+        let key = TxId([0; 32]);
+        let other = |byte| Terminal::Other { key: TxId([byte; 32]), value: value(1) };
+        let proof =
+            |siblings: &[Hash], terminal| MapProof { siblings: siblings.to_vec(), terminal }.root(&key);
+        assert!(proof(&[], Terminal::Leaf(value(1))).is_ok());
+        assert!(proof(&[[1; 32]; 256], Terminal::Leaf(value(1))).is_ok());
+        assert!(proof(&[[1; 32]; 257], Terminal::Leaf(value(1))).is_err(), "too deep");
+        assert!(proof(&[[1; 32], EMPTY], Terminal::Leaf(value(1))).is_err(), "leaf too deep");
+        assert!(proof(&[[1; 32]; 7], other(1)).is_ok());
+        assert!(proof(&[[1; 32]; 8], other(1)).is_err(), "other leaf off the path");
+        assert!(proof(&[[1; 32]; 7], other(0)).is_err(), "own leaf as another's");
+    }
+
+    proptest! {
+        #[test]
+        fn messages_have_one_form(
+            present in proptest::collection::vec(any::<bool>(), 0..=256),
+            end in 0..3,
+            noise in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut siblings: Vec<_> = present.iter().map(|there| if *there { [7; 32] } else { EMPTY }).collect();
+            while siblings.last() == Some(&EMPTY) {
+                siblings.pop();
+            }
+            let terminal = match end {
+                0 => Terminal::Empty,
+                1 => Terminal::Leaf(value(9)),
+                _ => Terminal::Other { key: TxId([1; 32]), value: value(9) },
+            };
+            let proof = MapProof { siblings, terminal };
+            let message = proof.to_message();
+            prop_assert_eq!(MapProof::from_message(&message).unwrap(), proof);
+            for change in 0..4 {
+                let mut changed = message.clone();
+                let noise = Bytes::from(noise.clone());
+                match change {
+                    0 => changed.present = noise,
+                    1 => changed.siblings = noise,
+                    2 => changed.value = noise,
+                    _ => changed.other_key = noise,
+                }
+                if let Ok(proof) = MapProof::from_message(&changed) {
+                    prop_assert_eq!(proof.to_message(), changed);
+                }
+            }
+        }
+    }
 }

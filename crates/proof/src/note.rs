@@ -235,7 +235,7 @@ mod tests {
         assert!(key.open(&format!("{text}{ours}").into()).is_err(), "twice");
         let alone = text.replace(&ours, other);
         assert_eq!(key.open(&alone.into()).unwrap_err(), ProofError::Unsigned { name: key.name().into() });
-        let long = format!("{text}{}", other.repeat(100));
+        let long = format!("{text}{}", other.repeat(200));
         assert!(matches!(key.open(&long.into()), Err(ProofError::TooLarge { .. })));
         let stranger = NoteSigner::new("node.example/log", &[8; 32]).unwrap();
         assert!(matches!(stranger.verifier().open(signed.note()), Err(ProofError::Unsigned { .. })));

@@ -98,10 +98,7 @@ pub fn verify_inclusion(bytes: &Bytes, key: &VerifierKey, txid: TxId) -> Result<
 /// [`ProofError::Fork`] when the two signed checkpoints contradict each other, whatever the path:
 /// the proof's bytes are then evidence against the node. Else [`ProofError`] for every input but the
 /// canonical bytes of a proof that holds under `key`.
-pub fn verify_consistency(
-    bytes: &Bytes,
-    key: &VerifierKey,
-) -> Result<Verified<CheckpointBody>, ProofError> {
+pub fn verify_consistency(bytes: &Bytes, key: &VerifierKey) -> Result<Verified<CheckpointBody>, ProofError> {
     let proof: pb::proof::ConsistencyProof = decode(bytes, "consistency proof")?;
     let (old, new) = (key.open(&proof.old_note)?.body().clone(), key.open(&proof.new_note)?);
     agree(&old, new.body())?;

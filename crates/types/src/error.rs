@@ -49,7 +49,7 @@ pub enum TxError {
     #[error("unknown network name; use main, test or dev")]
     UnknownNetworkName,
     /// A field of fixed or bounded length has another.
-    #[error("{field} has a wrong length")]
+    #[error("{field} has a wrong length or form; encode it as transaction.proto says")]
     Length {
         /// Which.
         field: &'static str,
@@ -63,13 +63,13 @@ pub enum TxError {
         max: usize,
     },
     /// Nothing consumed and no issuer's proof.
-    #[error("transaction consumes no input and is no issuance")]
+    #[error("transaction consumes no input and is no issuance; add an input that is not read-only")]
     NoInputs,
     /// Nothing created.
-    #[error("transaction creates no output")]
+    #[error("transaction creates no output; add one")]
     NoOutputs,
     /// One outpoint twice.
-    #[error("input {input} names an outpoint that an earlier input names")]
+    #[error("input {input} names an outpoint that an earlier input names; leave it out")]
     DuplicateInput {
         /// Position.
         input: usize,
@@ -84,19 +84,19 @@ pub enum TxError {
     #[error(transparent)]
     Amount(#[from] AmountError),
     /// Fees out of order or one product twice.
-    #[error("fees are not strictly ascending by product")]
+    #[error("fees are not strictly ascending by product; sort them and join those of one product")]
     FeeOrder,
     /// Both limits set and empty between them.
-    #[error("time lock is empty: not_after is not later than not_before")]
+    #[error("time lock is empty: not_after is not later than not_before; move one")]
     EmptyTimeLock,
     /// Spendable only so late that no clock reaches it.
-    #[error("minimum spend delay is above 100 years")]
+    #[error("minimum spend delay is above 100 years; lower it")]
     SpendDelay,
     /// A key set breaks its rules.
     #[error("key set needs 1 to 16 strictly ascending keys and a threshold from 1 to their number")]
     KeySet,
     /// Bytes that are no point on the curve.
-    #[error("key {key} of proof {proof} is no valid public key")]
+    #[error("key {key} of proof {proof} is no valid public key; nobody can spend with it")]
     BadKey {
         /// Which proof.
         proof: usize,
@@ -130,7 +130,7 @@ pub enum TxError {
         position: usize,
     },
     /// A signature does not verify (BIP 340).
-    #[error("wrong signature in {what} proof {position}")]
+    #[error("wrong signature in {what} proof {position}; sign this transaction's id with the key that the proof names")]
     BadSignature {
         /// Owner, confirmation, issuer or aggregate.
         what: &'static str,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{Address, Network, TxError};
+use crate::{Address, Network, TxError, OUTPUTS_MAX};
 
 /// Identifies a transaction: BLAKE3 in derive-key mode, context
 /// `eschaton 2026 transaction id v1`, over the canonical bytes of its body.
@@ -64,9 +64,10 @@ pub struct OutPoint {
 impl OutPoint {
     /// `txid:index`, the form that the CLI shows and takes.
     pub fn parse(text: &str) -> Result<Self, TxError> {
-        let wrong = TxError::Length { field: "outpoint (transaction id, a colon, a position)" };
+        let wrong = TxError::Length { field: "outpoint (transaction id, a colon, a position below 256)" };
         let (txid, index) = text.split_once(':').ok_or_else(|| wrong.clone())?;
-        Ok(Self { txid: TxId::from_hex(txid)?, index: index.parse().map_err(|_| wrong)? })
+        let index = index.parse().ok().filter(|index| usize::from(*index) < OUTPUTS_MAX);
+        Ok(Self { txid: TxId::from_hex(txid)?, index: index.ok_or(wrong)? })
     }
 }
 
@@ -111,7 +112,11 @@ impl Product {
 
     /// `native`, or 64 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, TxError> {
-        if text == "native" { Ok(Self::Native) } else { Ok(Self::Issued(TxId::from_hex(text)?.0)) }
+        if text == "native" {
+            return Ok(Self::Native);
+        }
+        let wrong = |_| TxError::Length { field: "product (`native`, or 64 hexadecimal digits)" };
+        TxId::from_hex(text).map(|id| Self::Issued(id.0)).map_err(wrong)
     }
 }
 

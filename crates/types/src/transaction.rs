@@ -123,6 +123,10 @@ impl Transaction {
         }
         let message: pb::Transaction = decode_canonical(&bytes, "transaction")?;
         let body = Body::decode(&message.body)?;
+        // Present and empty, or absent, would be two forms of one transaction.
+        if message.witness.as_ref().is_some_and(|witness| *witness == pb::Witness::default()) {
+            return Err(TxError::NotCanonical { message: "witness" });
+        }
         let witness = Witness::from_message(message.witness.unwrap_or_default())?;
         Ok(Self { bytes, txid: TxId::of_body(&message.body), body, witness })
     }

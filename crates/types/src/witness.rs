@@ -138,7 +138,10 @@ impl OwnerProof {
 
 impl Aggregate {
     fn from_message(message: &pb::AggregateProof) -> Result<Self, TxError> {
-        if message.keys.is_empty() || message.keys.len() > INPUTS_MAX {
+        if message.keys.is_empty() {
+            return Err(TxError::Length { field: "aggregate key list (one for each consumed input)" });
+        }
+        if message.keys.len() > INPUTS_MAX {
             return Err(TxError::TooMany { what: "aggregate keys", max: INPUTS_MAX });
         }
         let keys = message.keys.iter().map(|key| array(key, "aggregate key (33 bytes)")).collect::<Result<_, _>>()?;

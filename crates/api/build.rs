@@ -1,0 +1,22 @@
+//! Compiles the gRPC services; `protox` stands in for a system `protoc`.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let files = [
+        "eschaton/ingress/v1/ingress.proto",
+        "eschaton/query/v1/query.proto",
+        "eschaton/proofs/v1/proofs.proto",
+        "eschaton/dev/v1/dev.proto",
+    ]
+    .map(|file| root.join(file));
+    let descriptors = protox::compile(&files, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").include_file("services.rs").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+/// Bugs that the simulator must find; each breaks one rule of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Rows are written before the commit that makes them true.
+    RowsBeforeCommit,
+    /// Records are not checked against the ids passed.
+    NoDeduplication,
+    /// Steps see the wall clock instead of log time.
+    WallClock,
+    /// Opening does not apply the changes that the store lacks.
+    NoReapply,
+    /// Outputs for other shards are lost when a worker opens in the middle of a transaction: they are
+    /// published after the commit instead of with it.
+    CreditsAfterCommit,
+    /// The overlay is not asked: a batch sees rows as they were before the last one.
+    NoOverlay,
+}

@@ -1,0 +1,432 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eschaton_core::{Core, Keys, LogTime, RecordId, RowChange, Rows, Table, Topic, TopicPartition};
+use eschaton_ports::{
+    Claim, Clock, Log, LogRecord, NewRecord, Store, StoreBatch, StoreError, TraceContext, Watermark,
+};
+use eschaton_types::pb::log::{Changes, RowChange as RowChangeMessage};
+use eschaton_types::pb::state::WorkerRow;
+use futures::future::{select, Either};
+use prost::Message;
+
+use crate::{Seen, WorkerError};
+
+/// Makes a core from the rows that it keeps in memory.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The core.
+    type Core: Core;
+    /// Reads what the core keeps in memory. Called after the store has caught up with the log.
+    async fn load(&self, store: &dyn Store) -> Result<Self::Core, WorkerError>;
+    /// Sees the core between batches, for gauges.
+    fn observe(&self, core: &Self::Core);
+}
+
+/// Watches steps of sampled traces.
+pub trait Observer: Send + Sync {
+    /// A record of this trace was consumed and its effects are durable.
+    fn committed(&self, trace: &TraceContext, at: TopicPartition, offset: u64);
+}
+
+/// Bounds of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most records of one batch.
+    pub batch_records: usize,
+    /// About the most bytes of one batch.
+    pub batch_bytes: usize,
+    /// About the most bytes of one changes record.
+    pub changes_bytes: usize,
+    /// Pause between attempts when the store does not answer, in milliseconds.
+    pub retry_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { batch_records: 1_024, batch_bytes: 512 << 10, changes_bytes: 2 << 20, retry_ms: 100 }
+    }
+}
+
+/// What a worker is made of.
+pub struct WorkerSpec<H> {
+    /// Consumer group; the worker's name is `group/partition`.
+    pub group: String,
+    /// What it consumes.
+    pub input: TopicPartition,
+    /// Where its changed rows are recorded: this topic, the input's partition.
+    pub changes: Topic,
+    /// Makes its core.
+    pub host: H,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// For pauses between attempts; never for decisions.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Watches sampled traces.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// What the simulator plants.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::PlantedBug>,
+}
+
+/// A core at work on one partition.
+pub struct Worker<H: Host> {
+    spec: WorkerSpec<H>,
+    name: String,
+    core: H::Core,
+    claim: Box<dyn Claim>,
+    next: u64,
+    log_time: LogTime,
+    seen: Seen,
+    /// Committed and not yet in the store: what the next batch must see, and then write.
+    unwritten: Option<StoreBatch>,
+    overlay: HashMap<(Table, Bytes), Option<Bytes>>,
+}
+
+struct Stepped {
+    outputs: Vec<NewRecord>,
+    rows: Vec<RowChange>,
+    traces: Vec<(TraceContext, u64)>,
+    next: u64,
+}
+
+impl<H: Host> Worker<H> {
+    /// Claims the partition, brings the store up to the log, and loads the core. When this returns the
+    /// former owner can publish nothing more.
+    pub async fn open(spec: WorkerSpec<H>) -> Result<Self, WorkerError> {
+        let name = format!("{}/{}", spec.group, spec.input.partition);
+        let claim = spec.log.claim(&spec.group, &[spec.input]).await?;
+        let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
+        let reapplied = if planted(&spec, Planted::NoReapply) { 0 } else { reapply(&spec, &name, next).await? };
+        let own_row = [key(&name)];
+        let row = retrying(&spec, || spec.store.get_many(Table::Workers, &own_row)).await?;
+        let (log_time, seen) = match row.into_iter().next().flatten() {
+            Some(value) => parse_worker_row(&value)?,
+            None => (0, Seen::default()),
+        };
+        let core = spec.host.load(spec.store.as_ref()).await?;
+        tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
+        Ok(Self {
+            spec,
+            name,
+            core,
+            claim,
+            next,
+            log_time,
+            seen,
+            unwritten: None,
+            overlay: HashMap::new(),
+        })
+    }
+
+    /// Works until `stop` is ready or something fails. Between batches only; a batch is never cut.
+    pub async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), WorkerError> {
+        loop {
+            let worked = self.turn().await?;
+            if worked {
+                if matches!(futures::poll!(&mut stop), std::task::Poll::Ready(())) {
+                    break;
+                }
+                continue;
+            }
+            self.write_rows().await?;
+            let log = self.spec.log.clone();
+            let from = [(self.spec.input, self.next)];
+            let wait = log.wait(&from);
+            match select(wait, &mut stop).await {
+                Either::Left((waited, _)) => waited?,
+                Either::Right(((), _)) => break,
+            }
+        }
+        self.write_rows().await
+    }
+
+    /// One batch, if there is one. False: nothing to do.
+    pub async fn turn(&mut self) -> Result<bool, WorkerError> {
+        let limits = self.spec.limits;
+        let records = self
+            .spec
+            .log
+            .read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes)
+            .await?;
+        if records.is_empty() {
+            return Ok(false);
+        }
+        let from = self.next;
+        let stepped = self.step_all(records).await?;
+        self.commit(from, stepped).await?;
+        self.spec.host.observe(&self.core);
+        Ok(true)
+    }
+
+    async fn step_all(&mut self, records: Vec<LogRecord>) -> Result<Stepped, WorkerError> {
+        let mut inputs = Vec::with_capacity(records.len());
+        let mut keys = Keys::default();
+        let mut next = self.next;
+        for record in records {
+            next = record.offset + 1;
+            let repeated = record.id.as_ref().is_some_and(|id| !self.seen.pass(id));
+            if repeated && !planted(&self.spec, Planted::NoDeduplication) {
+                metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
+                    .increment(1);
+                continue;
+            }
+            let input = self.core.decode(&record.payload)?;
+            self.core.touches(&input, &mut keys);
+            inputs.push((record, input));
+        }
+        let mut rows = self.prefetch(keys).await?;
+        let mut stepped = Stepped { outputs: Vec::with_capacity(inputs.len() * 3), rows: Vec::new(), traces: Vec::new(), next };
+        for (record, input) in inputs {
+            self.log_time = self.log_time.max(record.at_ms);
+            let now = if planted(&self.spec, Planted::WallClock) {
+                self.spec.clock.now_ms()
+            } else {
+                self.log_time
+            };
+            let effects = self.core.step(&mut rows, record.offset, now, input)?;
+            for (index, effect) in (0u32..).zip(effects) {
+                stepped.outputs.push(NewRecord {
+                    to: effect.to,
+                    at_ms: now,
+                    id: Some(RecordId { source: self.spec.input, offset: record.offset, index }),
+                    trace: record.trace,
+                    payload: effect.payload,
+                });
+            }
+            if let Some(trace) = record.trace {
+                stepped.traces.push((trace, record.offset));
+            }
+        }
+        let worker = WorkerRow { log_time_ms: self.log_time, seen: self.seen.to_messages() };
+        rows.put(Table::Workers, key(&self.name), Bytes::from(worker.encode_to_vec()));
+        stepped.rows = rows.into_changes();
+        Ok(stepped)
+    }
+
+    async fn prefetch(&self, keys: Keys) -> Result<Rows, WorkerError> {
+        let mut rows = Rows::default();
+        let mut by_table: BTreeMap<Table, Vec<Bytes>> = BTreeMap::new();
+        for (table, key) in keys.into_inner() {
+            let at = (table, key);
+            match self.overlay.get(&at) {
+                Some(value) if !planted(&self.spec, Planted::NoOverlay) => {
+                    let value = value.clone();
+                    rows.provide(at.0, at.1, value);
+                }
+                _ => by_table.entry(at.0).or_default().push(at.1),
+            }
+        }
+        for (table, keys) in by_table {
+            let values = retrying(&self.spec, || self.spec.store.get_many(table, &keys)).await?;
+            for (key, value) in keys.into_iter().zip(values) {
+                rows.provide(table, key, value);
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn commit(&mut self, from: u64, stepped: Stepped) -> Result<(), WorkerError> {
+        let mut outputs = stepped.outputs;
+        let changes_at = TopicPartition { topic: self.spec.changes, partition: self.spec.input.partition };
+        let first_change = outputs.len();
+        outputs.extend(self.changes_records(changes_at, from, stepped.next, &stepped.rows));
+        let mut batch = StoreBatch {
+            worker: self.name.clone(),
+            watermark: Watermark { sequence: 0, input_next: stepped.next },
+            rows: stepped.rows,
+        };
+        let late = if planted(&self.spec, Planted::CreditsAfterCommit) {
+            outputs.extract_if(.., |output| output.to.topic == Topic::Ledger).collect()
+        } else {
+            Vec::new()
+        };
+        if planted(&self.spec, Planted::RowsBeforeCommit) {
+            self.write_rows().await?;
+            let end = self.spec.log.end(changes_at).await?;
+            batch.watermark.sequence = end;
+            retrying(&self.spec, || self.spec.store.apply(batch.clone())).await?;
+        }
+        let started = self.spec.clock.now_ms();
+        // While the log makes this batch durable, the last one's rows go to the store.
+        let written = self.unwritten.take();
+        let advance = [(self.spec.input, stepped.next)];
+        let spec = &self.spec;
+        let commit = self.claim.commit(outputs, &advance);
+        let write = async {
+            match &written {
+                Some(batch) => retrying(spec, || spec.store.apply(batch.clone())).await,
+                None => Ok(()),
+            }
+        };
+        let (committed, wrote) = futures::join!(commit, write);
+        let positions = committed?;
+        wrote?;
+        if !late.is_empty() {
+            self.spec.log.append(late).await?;
+        }
+        metrics::histogram!("eschaton_worker_commit_seconds", "group" => self.spec.group.clone())
+            .record(std::time::Duration::from_millis(self.spec.clock.now_ms().saturating_sub(started)));
+        metrics::histogram!("eschaton_worker_batch_records", "group" => self.spec.group.clone())
+            .record(u32::try_from(stepped.next - from).unwrap_or(u32::MAX));
+        if let Some(last) = positions.get(first_change..).and_then(<[_]>::last) {
+            batch.watermark.sequence = last.offset + 1;
+        }
+        self.overlay.clear();
+        for change in &batch.rows {
+            self.overlay.insert((change.table, change.key.clone()), change.value.clone());
+        }
+        self.unwritten = Some(batch);
+        self.next = stepped.next;
+        if let Some(observer) = &self.spec.observer {
+            for (trace, offset) in &stepped.traces {
+                observer.committed(trace, self.spec.input, *offset);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_rows(&mut self) -> Result<(), WorkerError> {
+        if let Some(batch) = self.unwritten.take() {
+            let spec = &self.spec;
+            retrying(spec, || spec.store.apply(batch.clone())).await?;
+        }
+        self.overlay.clear();
+        Ok(())
+    }
+
+    fn changes_records(&self, to: TopicPartition, from: u64, next: u64, rows: &[RowChange]) -> Vec<NewRecord> {
+        let mut records = Vec::with_capacity(1);
+        let mut part = Changes { input_from: from, input_next: next, rows: Vec::with_capacity(rows.len()) };
+        let mut bytes = 0;
+        let mut flush = |part: &mut Changes| {
+            let index = u32::MAX - u32::try_from(records.len()).unwrap_or(0);
+            records.push(NewRecord {
+                to,
+                at_ms: self.log_time,
+                id: Some(RecordId { source: self.spec.input, offset: next.saturating_sub(1), index }),
+                trace: None,
+                payload: Bytes::from(part.encode_to_vec()),
+            });
+            part.rows.clear();
+        };
+        for row in rows {
+            let message = RowChangeMessage {
+                table: row.table.number(),
+                key: row.key.clone(),
+                value: row.value.clone(),
+            };
+            bytes += message.encoded_len() + 8;
+            part.rows.push(message);
+            if bytes >= self.spec.limits.changes_bytes {
+                flush(&mut part);
+                bytes = 0;
+            }
+        }
+        if !part.rows.is_empty() {
+            flush(&mut part);
+        }
+        records
+    }
+}
+
+/// Applies the committed changes that the store lacks; gives how many records there were.
+async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result<u64, WorkerError> {
+    let at = TopicPartition { topic: spec.changes, partition: spec.input.partition };
+    let mark = retrying(spec, || spec.store.watermark(name)).await?.unwrap_or_default();
+    let end = spec.log.end(at).await?;
+    let mut from = mark.sequence;
+    let mut applied = 0;
+    while from < end {
+        let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            from = record.offset + 1;
+            let damaged = |detail: String| WorkerError::Changes { offset: record.offset, detail };
+            let changes = Changes::decode(record.payload).map_err(|error| damaged(error.to_string()))?;
+            // A torn commit may have left changes whose inputs are not consumed: they will be stepped
+            // again, from the rows before them.
+            if changes.input_next > next {
+                continue;
+            }
+            let rows = changes
+                .rows
+                .into_iter()
+                .map(|row| {
+                    let table = Table::from_number(row.table)
+                        .ok_or_else(|| damaged(format!("unknown table {}", row.table)))?;
+                    Ok(RowChange { table, key: row.key, value: row.value })
+                })
+                .collect::<Result<Vec<_>, WorkerError>>()?;
+            let watermark = Watermark { sequence: from, input_next: changes.input_next };
+            let batch = StoreBatch { worker: name.to_owned(), watermark, rows };
+            retrying(spec, || spec.store.apply(batch.clone())).await?;
+            applied += 1;
+        }
+    }
+    Ok(applied)
+}
+
+/// Repeats a store operation while the store is away; it is idempotent.
+async fn retrying<H, T, F>(spec: &WorkerSpec<H>, operation: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut attempts = 0_u32;
+    loop {
+        match operation().await {
+            Err(StoreError::Unavailable { detail }) => {
+                attempts += 1;
+                metrics::counter!("eschaton_worker_store_retries_total", "group" => spec.group.clone()).increment(1);
+                if attempts.is_power_of_two() {
+                    tracing::warn!(group = spec.group, attempts, detail, "store is away; trying again");
+                }
+                spec.clock.sleep_ms(spec.limits.retry_ms).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn key(worker: &str) -> Bytes {
+    Bytes::copy_from_slice(worker.as_bytes())
+}
+
+fn parse_worker_row(value: &Bytes) -> Result<(LogTime, Seen), WorkerError> {
+    let damaged = |detail: String| eschaton_core::CoreError::Row { table: Table::Workers.name(), detail };
+    let row = WorkerRow::decode(value.clone()).map_err(|error| damaged(error.to_string()))?;
+    let seen = Seen::from_messages(&row.seen).ok_or_else(|| damaged("unknown topic".to_owned()))?;
+    Ok((row.log_time_ms, seen))
+}
+
+#[cfg(feature = "planted-bugs")]
+use crate::PlantedBug as Planted;
+
+#[cfg(feature = "planted-bugs")]
+fn planted<H>(spec: &WorkerSpec<H>, bug: Planted) -> bool {
+    spec.bug == Some(bug)
+}
+
+/// Stand-ins that the optimiser removes: a production build has no bug to plant.
+#[cfg(not(feature = "planted-bugs"))]
+enum Planted {
+    RowsBeforeCommit,
+    NoDeduplication,
+    WallClock,
+    NoReapply,
+    CreditsAfterCommit,
+    NoOverlay,
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn planted<H>(_: &WorkerSpec<H>, _: Planted) -> bool {
+    false
+}

@@ -1,0 +1,23 @@
+//! Adapters for one machine: the log and the store over fjall, the system's clock and randomness, and
+//! a key file.
+//!
+//! Log and store live in a directory each, `header` (what it is), `lock`, and `engine` (fjall's own).
+//! The log is synced before it acknowledges; the store is a view and is not. Before fjall opens a
+//! directory its journals are checked here ([`JournalCut`]), because fjall alone would drop everything
+//! after a damaged place without a word.
+
+mod clock;
+mod home;
+mod journal;
+mod log;
+mod rng;
+mod signer;
+mod store;
+
+pub use clock::SystemClock;
+pub use home::OpenError;
+pub use journal::JournalCut;
+pub use log::{EmbeddedLog, LogOptions, OpenReport, APPEND_BYTES_MAX, GROUP_NAME_BYTES_MAX, OWNERS_MAX};
+pub use rng::OsRng;
+pub use signer::{FileSigner, SignerOpenError};
+pub use store::{EmbeddedStore, StoreOptions};

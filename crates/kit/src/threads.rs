@@ -1,0 +1,70 @@
+use std::thread::JoinHandle;
+
+use eschaton_driver::WorkerError;
+use tokio_util::sync::CancellationToken;
+
+use crate::Health;
+
+/// A worker's own thread with its own single-threaded runtime: steps and store reads are CPU and disk
+/// work that must not hold up the threads that serve gRPC.
+pub struct WorkerThread {
+    name: String,
+    handle: JoinHandle<()>,
+}
+
+impl WorkerThread {
+    /// Runs `body` to its end on a new thread.
+    pub fn spawn<F, Fut>(name: &str, body: F) -> std::io::Result<Self>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || runtime.block_on(async move { body().await }))?;
+        Ok(Self { name: name.to_owned(), handle })
+    }
+
+    /// Waits for its end without blocking the caller's runtime.
+    pub async fn join(self) {
+        let name = self.name;
+        let joined = tokio::task::spawn_blocking(move || self.handle.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!(worker = name, "worker thread panicked");
+        }
+    }
+}
+
+/// Runs a worker again and again until it is stopped: passing trouble is reported and tried again with
+/// a growing pause (100 ms to 5 s), anything else is fatal for the process.
+pub async fn supervise<F, Fut>(part: &str, health: &Health, stop: &CancellationToken, mut life: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(), WorkerError>>,
+{
+    let mut pause_ms = 100;
+    while !stop.is_cancelled() {
+        let began = tokio::time::Instant::now();
+        match life().await {
+            Ok(()) => break,
+            Err(error) if error.is_passing() => {
+                if began.elapsed().as_secs() >= 10 {
+                    pause_ms = 100;
+                }
+                tracing::warn!(part, %error, pause_ms, "worker failed; opening it again");
+                health.degraded(part, error.to_string());
+                tokio::select! {
+                    () = tokio::time::sleep(std::time::Duration::from_millis(pause_ms)) => {}
+                    () = stop.cancelled() => break,
+                }
+                pause_ms = (pause_ms * 2).min(5_000);
+            }
+            Err(error) => {
+                tracing::error!(part, %error, "worker cannot go on");
+                health.fatal(part, error.to_string());
+                break;
+            }
+        }
+    }
+}

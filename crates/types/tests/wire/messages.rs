@@ -1,0 +1,263 @@
+//! Snapshot of the wire form of every log record and row: a renumbered or retyped field fails here
+//! before it makes a stored log unreadable.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use eschaton_types::pb::{log, state};
+use prost::Message;
+use serde_json::Value;
+
+use crate::vectors;
+
+const FILE: &str = "messages.json";
+const PROTO: [(&str, &str); 2] = [
+    ("log", include_str!("../../../../proto/eschaton/log/v1/records.proto")),
+    ("state", include_str!("../../../../proto/eschaton/state/v1/rows.proto")),
+];
+
+/// Fresh numbers and byte strings, so that no two fields of a message have one value.
+struct Fill(u8);
+
+impl Fill {
+    fn small(&mut self) -> u32 {
+        self.0 += 1;
+        self.0.into()
+    }
+
+    /// Above 2^32, so that a field narrowed to 32 bits shows.
+    fn wide(&mut self) -> u64 {
+        (1 << 40) + u64::from(self.small())
+    }
+
+    fn hash(&mut self) -> Bytes {
+        self.small();
+        Bytes::from(vec![self.0; 32])
+    }
+}
+
+fn input_fact(fill: &mut Fill) -> log::InputFact {
+    let (product, amount) = (fill.hash(), fill.wide());
+    log::InputFact { input: fill.small(), product, amount, spendable_at_ms: fill.wide() }
+}
+
+fn rejection(fill: &mut Fill) -> log::Rejection {
+    let (message, spent_by) = ("spent already".to_owned(), fill.hash());
+    log::Rejection { reason: log::Reason::ConflictLost.into(), message, spent_by }
+}
+
+fn reserve(fill: &mut Fill) -> log::Reserve {
+    log::Reserve { transaction: fill.hash(), coordinator: fill.small() }
+}
+
+fn grant(fill: &mut Fill) -> log::Grant {
+    log::Grant { txid: fill.hash(), shard: fill.small(), facts: vec![input_fact(fill), input_fact(fill)] }
+}
+
+fn refuse(fill: &mut Fill) -> log::Refuse {
+    log::Refuse { txid: fill.hash(), shard: fill.small(), rejection: Some(rejection(fill)) }
+}
+
+fn settle(fill: &mut Fill) -> log::Settle {
+    log::Settle { txid: fill.hash(), commit: true }
+}
+
+fn credit(fill: &mut Fill) -> log::Credit {
+    log::Credit {
+        txid: fill.hash(),
+        index: fill.small(),
+        owner: fill.hash(),
+        product: fill.hash(),
+        amount: fill.wide(),
+        created_at_ms: fill.wide(),
+        spendable_at_ms: fill.wide(),
+    }
+}
+
+fn credits(fill: &mut Fill) -> log::Credits {
+    log::Credits { credits: vec![credit(fill), credit(fill)] }
+}
+
+fn record_id(fill: &mut Fill) -> log::RecordId {
+    log::RecordId { topic: fill.small(), partition: fill.small(), offset: fill.wide(), index: fill.small() }
+}
+
+fn decision(fill: &mut Fill) -> log::Decision {
+    log::Decision {
+        txid: fill.hash(),
+        state: log::State::Rejected.into(),
+        rejection: Some(rejection(fill)),
+        ledger_offset: fill.wide(),
+        at_ms: fill.wide(),
+        spends: vec![outpoint(fill), outpoint(fill)],
+        outputs: fill.small(),
+        repeated_answer: true,
+    }
+}
+
+fn outpoint(fill: &mut Fill) -> log::Outpoint {
+    log::Outpoint { txid: fill.hash(), index: fill.small() }
+}
+
+fn row_change(fill: &mut Fill) -> log::RowChange {
+    log::RowChange { table: fill.small(), key: fill.hash(), value: Some(fill.hash()) }
+}
+
+fn changes(fill: &mut Fill) -> log::Changes {
+    // An absent value deletes the row, an empty one does not: both forms are part of the format.
+    let deleted = log::RowChange { value: None, ..row_change(fill) };
+    let emptied = log::RowChange { value: Some(Bytes::new()), ..row_change(fill) };
+    let rows = vec![row_change(fill), deleted, emptied];
+    log::Changes { input_from: fill.wide(), input_next: fill.wide(), rows }
+}
+
+fn checkpoint(fill: &mut Fill) -> log::Checkpoint {
+    log::Checkpoint {
+        number: fill.wide(),
+        size: fill.wide(),
+        log_root: fill.hash(),
+        map_root: fill.hash(),
+        time_ms: fill.wide(),
+        previous: fill.hash(),
+        positions: vec![fill.wide(), 0, fill.wide()],
+    }
+}
+
+fn output_row(fill: &mut Fill) -> state::OutputRow {
+    state::OutputRow {
+        amount: fill.wide(),
+        product: fill.hash(),
+        created_at_ms: fill.wide(),
+        spendable_at_ms: fill.wide(),
+        spent_by: fill.hash(),
+        spent_at_ms: fill.wide(),
+    }
+}
+
+fn transaction_row(fill: &mut Fill) -> state::TransactionRow {
+    state::TransactionRow {
+        state: log::State::Rejected.into(),
+        rejection: Some(rejection(fill)),
+        partition: fill.small(),
+        ledger_offset: fill.wide(),
+        at_ms: fill.wide(),
+    }
+}
+
+fn local_input(fill: &mut Fill) -> state::LocalInput {
+    state::LocalInput { input: fill.small(), row: Some(output_row(fill)) }
+}
+
+fn pending_row(fill: &mut Fill) -> state::PendingRow {
+    state::PendingRow {
+        transaction: fill.hash(),
+        arrived: fill.wide(),
+        coordinator: fill.small(),
+        stage: state::Stage::Held.into(),
+        deadline_ms: fill.wide(),
+        window_ends_ms: fill.wide(),
+        local: vec![local_input(fill)],
+        granted: vec![input_fact(fill)],
+        to_ask: vec![fill.small(), fill.small()],
+        window_began_ms: fill.wide(),
+    }
+}
+
+fn worker_row(fill: &mut Fill) -> state::WorkerRow {
+    state::WorkerRow { log_time_ms: fill.wide(), seen: vec![record_id(fill), record_id(fill)] }
+}
+
+/// Wire bytes by `package.Message`, and by `package.Message.variant` for a oneof. Each is decoded
+/// again, so that the bytes are known to hold all that was put in.
+struct Snapshot(BTreeMap<String, Vec<u8>>);
+
+impl Snapshot {
+    fn add<M: Message + Default + PartialEq>(&mut self, name: &str, make: impl FnOnce(&mut Fill) -> M) {
+        let message = make(&mut Fill(0));
+        let bytes = message.encode_to_vec();
+        assert!(M::decode(bytes.as_slice()).expect(name) == message, "{name} is not what it was after decoding");
+        assert!(self.0.insert(name.to_owned(), bytes).is_none(), "{name} stands twice");
+    }
+
+    fn all() -> Self {
+        use log::ledger_input::Kind;
+        let mut snapshot = Self(BTreeMap::new());
+        snapshot.add("log.RecordId", record_id);
+        let mut variant = |name: &str, make: fn(&mut Fill) -> Kind| {
+            snapshot.add(&format!("log.LedgerInput.{name}"), |fill| log::LedgerInput { kind: Some(make(fill)) });
+        };
+        variant("submit", |fill| Kind::Submit(fill.hash()));
+        variant("reserve", |fill| Kind::Reserve(reserve(fill)));
+        variant("grant", |fill| Kind::Grant(grant(fill)));
+        variant("refuse", |fill| Kind::Refuse(refuse(fill)));
+        variant("settle", |fill| Kind::Settle(settle(fill)));
+        variant("credits", |fill| Kind::Credits(credits(fill)));
+        variant("tick", |_| Kind::Tick(log::Tick {}));
+        snapshot.add("log.Tick", |_| log::Tick {});
+        snapshot.add("log.Reserve", reserve);
+        snapshot.add("log.Grant", grant);
+        snapshot.add("log.InputFact", input_fact);
+        snapshot.add("log.Refuse", refuse);
+        snapshot.add("log.Settle", settle);
+        snapshot.add("log.Credits", credits);
+        snapshot.add("log.Credit", credit);
+        snapshot.add("log.Rejection", rejection);
+        snapshot.add("log.Decision", decision);
+        snapshot.add("log.Outpoint", outpoint);
+        snapshot.add("log.Changes", changes);
+        snapshot.add("log.RowChange", row_change);
+        snapshot.add("log.Checkpoint", checkpoint);
+        snapshot.add("state.OutputRow", output_row);
+        snapshot.add("state.TransactionRow", transaction_row);
+        snapshot.add("state.TotalRow", |fill| state::TotalRow { amount: fill.wide() });
+        snapshot.add("state.PendingRow", pending_row);
+        snapshot.add("state.LocalInput", local_input);
+        snapshot.add("state.WorkerRow", worker_row);
+        snapshot
+    }
+}
+
+/// `name = number` of each enumeration's values, read off the contract and asked of the code.
+fn enumerations() -> BTreeMap<String, Vec<String>> {
+    fn values(number_to_name: impl Fn(i32) -> Option<&'static str>) -> Vec<String> {
+        (0..64).filter_map(|number| Some(format!("{number} {}", number_to_name(number)?))).collect()
+    }
+    BTreeMap::from([
+        ("log.State".to_owned(), values(|n| log::State::try_from(n).ok().map(|value| value.as_str_name()))),
+        ("log.Reason".to_owned(), values(|n| log::Reason::try_from(n).ok().map(|value| value.as_str_name()))),
+        ("state.Stage".to_owned(), values(|n| state::Stage::try_from(n).ok().map(|value| value.as_str_name()))),
+    ])
+}
+
+#[test]
+fn records_and_rows_keep_their_wire_form() {
+    let snapshot = Snapshot::all();
+    let mut made: serde_json::Map<String, Value> =
+        snapshot.0.iter().map(|(name, bytes)| (name.clone(), hex::encode(bytes).into())).collect();
+    made.extend(enumerations().into_iter().map(|(name, values)| (name, values.into())));
+    vectors::compare(FILE, &Value::Object(made));
+}
+
+#[test]
+fn every_message_and_enumeration_of_the_contract_is_in_the_snapshot() {
+    let (snapshot, enumerations) = (Snapshot::all(), enumerations());
+    let mut declared = 0;
+    for (package, text) in PROTO {
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let (kind, Some(name)) = (words.next(), words.next()) else { continue };
+            let name = format!("{package}.{name}");
+            match kind {
+                Some("message") => {
+                    let variants = format!("{name}.");
+                    let covered = snapshot.0.keys().any(|key| *key == name || key.starts_with(&variants));
+                    assert!(covered, "message {name} has no snapshot");
+                }
+                Some("enum") => assert!(enumerations.contains_key(&name), "enum {name} has no snapshot"),
+                _ => continue,
+            }
+            declared += 1;
+        }
+    }
+    assert!(declared >= 20, "the contract was not read: {declared} declarations found");
+}
