@@ -25,7 +25,6 @@ use crate::home::{OpenError, sync_dir};
 /// The row that every batch writes first.
 pub(crate) const MARK_KEY: &[u8] = b"mark";
 const SECRET_BYTES: usize = 16;
-const MARK_BYTES: usize = SECRET_BYTES + 8;
 
 const BATCH_HEAD: usize = 1 + 4 + 8;
 const ITEM_HEAD: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;

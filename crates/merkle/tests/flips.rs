@@ -194,3 +194,34 @@ fn forks_are_evidence() {
     assert!(matches!(verify_consistency(&encode(&backward), &key()), Err(ProofError::Order { .. })));
     assert!(store.prove(&prover, Query::Consistency { old: new }, &old).is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn noise_and_spliced_proofs_never_panic_nor_pass(
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..300),
+        at in 0usize..2000,
+        field in 1u8..8,
+    ) {
+        static PROOFS: std::sync::LazyLock<[Bytes; 3]> = std::sync::LazyLock::new(|| {
+            let (prover, store, bodies, old, at) = world();
+            let txid = TxId::of_body(&bodies[4]);
+            let outpoint = OutPoint { txid, index: 1 };
+            [Query::Inclusion(txid), Query::Consistency { old }, Query::Output { outpoint, transaction: None }]
+                .map(|query| store.prove(&prover, query, &at).unwrap())
+        });
+        let txid = TxId::of_body(&encode(&body(4)));
+        let outpoint = OutPoint { txid, index: 1 };
+        let passes = |bytes: &Bytes| {
+            verify_inclusion(bytes, &key(), txid).is_ok()
+                || verify_consistency(bytes, &key()).is_ok()
+                || verify_output(bytes, &key(), outpoint).is_ok()
+        };
+        let as_field = [&[field << 3 | 2, noise.len().to_le_bytes()[0] & 0x7f][..], &noise].concat();
+        for proof in &*PROOFS {
+            let at = at % proof.len();
+            let spliced = [&proof[..at], &noise, &proof[at..]].concat();
+            proptest::prop_assert!(!passes(&spliced.into()));
+        }
+        proptest::prop_assert!(!passes(&as_field.into()) && !passes(&noise.into()));
+    }
+}

@@ -225,7 +225,7 @@ impl Body {
         encode(&pb::TransactionBody {
             version: VERSION,
             network: self.network.number(),
-            inputs: self.inputs.iter().map(Input::to_message).collect(),
+            inputs: self.inputs.iter().copied().map(Input::to_message).collect(),
             outputs: self.outputs.iter().map(Output::to_message).collect(),
             fees: self
                 .fees
@@ -315,7 +315,7 @@ impl Input {
         })
     }
 
-    fn to_message(&self) -> pb::Input {
+    fn to_message(self) -> pb::Input {
         pb::Input {
             txid: self.outpoint.txid.to_bytes(),
             index: self.outpoint.index.into(),

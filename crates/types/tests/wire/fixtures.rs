@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use eschaton_types::{
-    musig_sign, Address, Amount, Body, Fee, Input, Key, KeySet, Network, OutPoint, Output, OwnerProof, Product,
-    Rules, Transaction, TxError, TxId, Witness,
+    Address, Amount, Body, Fee, Input, Key, KeySet, Network, OutPoint, Output, OwnerProof, Product, Rules,
+    Transaction, TxError, TxId, Witness, musig_sign,
 };
 
 /// The key whose secret is `byte`, 32 times.
@@ -123,7 +123,13 @@ fn payment() -> Fixture {
     body.network = Network::Main;
     body.fees = vec![Fee { product: Product::Native, amount: amount(1_000) }];
     let witness = owners(&body, &keys[..1]);
-    Fixture::new("payment", "one input, a payment, the change and a fee, on the main network", keys, body, witness)
+    Fixture::new(
+        "payment",
+        "one input, a payment, the change and a fee, on the main network",
+        keys,
+        body,
+        witness,
+    )
 }
 
 fn two_products() -> Fixture {

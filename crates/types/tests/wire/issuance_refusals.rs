@@ -1,7 +1,7 @@
 //! What is refused of issuances: units made from nothing need the right issuer and nothing else.
 
 use bytes::Bytes;
-use eschaton_types::{musig_sign, Body, Fee, Network, Output, Product, Rules, Transaction, TxError, Witness};
+use eschaton_types::{Body, Fee, Network, Output, Product, Rules, Transaction, TxError, Witness, musig_sign};
 
 use crate::fixtures::{
     amount, body, input, issuer, judge_parts, key, owners, pay, simple_body, treasury, two_of_three, txid,
@@ -58,9 +58,15 @@ fn an_issuers_signature_is_checked() {
     let body = native();
     let mut witness = issuer(&body, &treasury());
     witness.issuer.as_mut().expect("set").signatures[0].1 = treasury().sign(&[1; 32]);
-    assert_eq!(judge_parts(&body, &witness).err(), Some(TxError::BadSignature { what: "issuer", position: 0 }));
+    assert_eq!(
+        judge_parts(&body, &witness).err(),
+        Some(TxError::BadSignature { what: "issuer", position: 0 })
+    );
     witness.issuer.as_mut().expect("set").signatures.clear();
-    assert_eq!(judge_parts(&body, &witness).err(), Some(TxError::SignatureCount { what: "issuer", position: 0 }));
+    assert_eq!(
+        judge_parts(&body, &witness).err(),
+        Some(TxError::SignatureCount { what: "issuer", position: 0 })
+    );
     assert_eq!(judge_parts(&body, &Witness::default()).err(), Some(TxError::NoInputs));
 }
 
@@ -90,7 +96,11 @@ fn an_issuance_has_no_inputs_fees_or_owner_proofs() {
     let both = Witness { issuer: issuer(&body, &treasury()).issuer, ..owners(&body, &[key(1)]) };
     refused(&body, &both, "owner proofs but no inputs");
     let aggregate = musig_sign(&[key(1)], &[[1; 32]], &txid(&body)).expect("one seed");
-    let both = Witness { issuer: issuer(&body, &treasury()).issuer, aggregate: Some(aggregate), ..Witness::default() };
+    let both = Witness {
+        issuer: issuer(&body, &treasury()).issuer,
+        aggregate: Some(aggregate),
+        ..Witness::default()
+    };
     refused(&body, &both, "owner proofs but no inputs");
 }
 

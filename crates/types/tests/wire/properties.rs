@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use eschaton_types::{
-    sum_by_product, Address, Amount, Body, Fee, Input, Network, OutPoint, Output, Product, Transaction, TxId,
-    Witness, AMOUNT_MAX, DATA_MAX, METADATA_MAX,
+    AMOUNT_MAX, Address, Amount, Body, DATA_MAX, Fee, Input, METADATA_MAX, Network, OutPoint, Output,
+    Product, Transaction, TxId, Witness, sum_by_product,
 };
 use proptest::prelude::*;
 
@@ -165,7 +165,8 @@ fn a_changed_bit_never_passes_as_the_same_transaction() {
 #[test]
 fn an_absent_witness_has_one_form() {
     let body = fixtures::simple_body();
-    let bare = Transaction::assemble(&body, &Witness::default()).expect("well formed, though it proves nothing");
+    let bare =
+        Transaction::assemble(&body, &Witness::default()).expect("well formed, though it proves nothing");
     assert!(Transaction::decode(bare.bytes.clone()).is_ok());
     let explicit = [&bare.bytes[..], &[0x12, 0x00]].concat();
     let refusal = Transaction::decode(Bytes::from(explicit)).err();

@@ -1,7 +1,7 @@
 //! BIP 340 and BIP 327 against an independent implementation: crate `musig2` over the pure Rust curve
 //! of crate `k256`, while ours is libsecp256k1.
 
-use eschaton_types::{musig_sign, Aggregate, Key, KeySet, OwnerProof, TxError, TxId, Witness};
+use eschaton_types::{Aggregate, Key, KeySet, OwnerProof, TxError, TxId, Witness, musig_sign};
 use musig2::secp::{Point, Scalar};
 use musig2::{CompactSignature, KeyAggContext, NonceSeed};
 use proptest::prelude::*;

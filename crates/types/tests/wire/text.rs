@@ -1,6 +1,8 @@
 //! Text forms that people type: addresses, networks, outpoints, products, secrets.
 
-use eschaton_types::{Address, Amount, AmountError, Key, Network, OutPoint, Product, TxError, TxId, AMOUNT_MAX};
+use eschaton_types::{
+    AMOUNT_MAX, Address, Amount, AmountError, Key, Network, OutPoint, Product, TxError, TxId,
+};
 
 use crate::fixtures::key;
 
@@ -70,15 +72,24 @@ fn outpoints_and_products_are_read_as_they_are_shown() {
     let outpoint = OutPoint { txid: TxId([0xab; 32]), index: 255 };
     assert_eq!(OutPoint::parse(&outpoint.to_string()), Ok(outpoint));
     let id = "ab".repeat(32);
-    for wrong in [id.clone(), format!("{id}:"), format!("{id}:256"), format!("{id}:-1"), format!("{id}:1:1")] {
-        assert!(matches!(OutPoint::parse(&wrong), Err(TxError::Length { field }) if field.contains("a colon")), "{wrong}");
+    for wrong in [id.clone(), format!("{id}:"), format!("{id}:256"), format!("{id}:-1"), format!("{id}:1:1")]
+    {
+        assert!(
+            matches!(OutPoint::parse(&wrong), Err(TxError::Length { field }) if field.contains("a colon")),
+            "{wrong}"
+        );
     }
-    assert!(matches!(OutPoint::parse("ab:1"), Err(TxError::Length { field }) if field.contains("64 hexadecimal")));
+    assert!(
+        matches!(OutPoint::parse("ab:1"), Err(TxError::Length { field }) if field.contains("64 hexadecimal"))
+    );
     for product in [Product::Native, Product::Issued([0xcd; 32])] {
         assert_eq!(Product::parse(&product.to_string()), Ok(product));
     }
     for wrong in ["", "Native", "cd", &"g".repeat(64)] {
-        assert!(matches!(Product::parse(wrong), Err(TxError::Length { field }) if field.starts_with("product")), "{wrong}");
+        assert!(
+            matches!(Product::parse(wrong), Err(TxError::Length { field }) if field.starts_with("product")),
+            "{wrong}"
+        );
     }
 }
 
@@ -109,5 +120,8 @@ fn secrets_outside_the_curves_order_are_refused() {
 fn amounts_say_what_to_do() {
     let error = Amount::new(AMOUNT_MAX + 1).expect_err("above");
     assert_eq!(error, AmountError::OutOfRange);
-    assert_eq!(error.to_string(), "amount leaves the range 0 to 1000000000000000000 units; split or lower it");
+    assert_eq!(
+        error.to_string(),
+        "amount leaves the range 0 to 1000000000000000000 units; split or lower it"
+    );
 }

@@ -22,7 +22,11 @@ pub(crate) fn compare(file: &str, made: &Value) {
     let found = load(file);
     for (at, made) in entries(made) {
         let found = entries(&found).into_iter().find(|(name, _)| *name == at).map(|(_, value)| value);
-        assert_eq!(found, Some(made), "{file}, `{at}`: the wire format changed; that breaks every stored byte");
+        assert_eq!(
+            found,
+            Some(made),
+            "{file}, `{at}`: the wire format changed; that breaks every stored byte"
+        );
     }
     assert_eq!(entries(&found).len(), entries(made).len(), "{file} has entries that the code does not make");
 }

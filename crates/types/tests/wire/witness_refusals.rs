@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use eschaton_types::pb::types as pb;
 use eschaton_types::{
-    encode, musig_sign, Aggregate, Body, Key, KeySet, OwnerProof, Transaction, TxError, Witness, INPUTS_MAX, OUTPUTS_MAX,
+    Aggregate, Body, INPUTS_MAX, Key, KeySet, OUTPUTS_MAX, OwnerProof, Transaction, TxError, Witness, encode,
+    musig_sign,
 };
 use prost::Message;
 
@@ -32,7 +33,8 @@ fn of_set(set: &KeySet, signers: &[Key]) -> (Body, OwnerProof) {
     let mut signatures: Vec<_> = signers
         .iter()
         .map(|signer| {
-            let position = set.keys().iter().position(|key| *key == signer.x_only()).expect("a key of the set");
+            let position =
+                set.keys().iter().position(|key| *key == signer.x_only()).expect("a key of the set");
             (u8::try_from(position).expect("at most 16"), signer.sign(&txid(&body).0))
         })
         .collect();

@@ -1,0 +1,144 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use eschaton_ports::TopicPartition;
+use fjall::KeyspaceCreateOptions;
+use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
+
+use super::committer::{Committer, Owners, read_owners};
+use super::layout::Layout;
+use super::partition::Partition;
+use super::queue::{Poison, Queue};
+use super::{EmbeddedLog, Partitions};
+use crate::home::{EngineOptions, Home, Kind};
+use crate::{JournalCut, OpenError};
+
+/// More shards than this on one machine only cost memory.
+const SHARDS_MAX: u32 = 256;
+const META: &str = "meta";
+
+/// How a log is opened.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Shards of the ledger; fixed when the log is made.
+    pub shards: u32,
+    /// Bytes of newest records kept in memory, all partitions together. Consumers that keep up read
+    /// from here. Shares its bytes with the write buffer.
+    pub tail_cache_bytes: usize,
+    /// Bytes of the write buffer (memtables), all partitions together, each at least 1 MiB and at most
+    /// 16 MiB. Fixed when the log is made. The engine may hold twice as much while it flushes.
+    pub write_buffer_bytes: u64,
+    /// Bytes of disk blocks kept in memory, for consumers that catch up.
+    pub block_cache_bytes: u64,
+    /// About as many bytes of journals are replayed at opening; at least 64 MiB.
+    pub journal_bytes_max: u64,
+}
+
+impl LogOptions {
+    /// For about 200 MiB of memory.
+    pub fn new(shards: u32) -> Self {
+        Self {
+            shards,
+            tail_cache_bytes: 96 << 20,
+            write_buffer_bytes: 128 << 20,
+            block_cache_bytes: 16 << 20,
+            journal_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// What was found at opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenReport {
+    /// There was no log; this made it.
+    pub created: bool,
+    /// Bytes cut off the newest journal: a commit that was never acknowledged, or the very last one,
+    /// damaged since (see `cut`). 0 if all was whole.
+    pub tail_bytes_cut: u64,
+    /// What was cut, and where it is kept.
+    pub cut: Option<JournalCut>,
+    /// Each partition, and the offset that its next record will have.
+    pub ends: Vec<(TopicPartition, u64)>,
+}
+
+pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, OpenReport), OpenError> {
+    if options.shards == 0 || options.shards > SHARDS_MAX {
+        let detail = format!("shards must be 1 to {SHARDS_MAX}, not {}", options.shards);
+        return Err(OpenError::Options { dir: dir.to_owned(), detail });
+    }
+    let kind = Kind::Log { shards: options.shards };
+    let engine_options = EngineOptions {
+        cache_bytes: options.block_cache_bytes,
+        journal_bytes_max: options.journal_bytes_max,
+    };
+    let home = Home::open(dir, kind, &engine_options)?;
+    let layout = Layout::new(options.shards);
+    let count = layout.all().count();
+    let memtable_bytes = (options.write_buffer_bytes / count as u64).clamp(1 << 20, 16 << 20);
+    let tail_bytes = options.tail_cache_bytes / count;
+
+    let meta = home.keyspace(META, || keyspace_options(memtable_bytes))?;
+    let mut list = Vec::with_capacity(count);
+    for at in layout.all() {
+        let keyspace = home.keyspace(&keyspace_name(at), || keyspace_options(memtable_bytes))?;
+        list.push(Partition::open(at, keyspace, tail_bytes).map_err(|detail| home.damaged(detail))?);
+    }
+    let sequence = home.seal(&meta)?;
+    let owners = read_owners(&meta).map_err(|detail| home.damaged(detail))?;
+    check_owners(&owners, &list).map_err(|detail| home.damaged(detail))?;
+
+    let Home { dir, db, mark, scan, created, lock, .. } = home;
+    let ends: Vec<(TopicPartition, u64)> = list.iter().map(|partition| (partition.at, partition.end())).collect();
+    let report = OpenReport {
+        created,
+        tail_bytes_cut: scan.cut.as_ref().map_or(0, |cut| cut.bytes_before - cut.bytes_after),
+        cut: scan.cut,
+        ends,
+    };
+    let poison = Poison::default();
+    let partitions = Arc::new(Partitions { layout, list, poison: poison.clone() });
+    let (queue, requests) = Queue::new(poison);
+    let closing = Arc::new(AtomicBool::new(false));
+    let committer = Committer {
+        db,
+        meta,
+        partitions: Arc::clone(&partitions),
+        mark,
+        sequence,
+        epoch: owners.values().map(|owner| owner.epoch).max().unwrap_or(0),
+        ends: report.ends.iter().map(|(_, end)| *end).collect(),
+        owners,
+        requests,
+        closing: Arc::clone(&closing),
+    };
+    let committer = thread::Builder::new()
+        .name("log-committer".to_owned())
+        .spawn(move || committer.run())
+        .map_err(OpenError::io(&dir, "start the committer of"))?;
+    Ok((EmbeddedLog { queue, partitions, closing, committer: Some(committer), _lock: lock }, report))
+}
+
+/// A position beyond its partition's end was consumed from records that are no longer there.
+fn check_owners(owners: &Owners, list: &[Partition]) -> Result<(), String> {
+    for ((group, number), owner) in owners {
+        let end = list.get(*number).map_or(0, Partition::end);
+        if owner.next > end {
+            return Err(format!("group {group} stands at {} of partition {number}, which ends at {end}", owner.next));
+        }
+    }
+    Ok(())
+}
+
+fn keyspace_name(at: TopicPartition) -> String {
+    format!("{}-{}", at.topic.name(), at.partition)
+}
+
+/// Rows are written once, in key order, and found by range: no filters; nothing compresses.
+fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(memtable_bytes)
+        .filter_policy(FilterPolicy::all(FilterPolicyEntry::None))
+        .data_block_compression_policy(CompressionPolicy::disabled())
+}

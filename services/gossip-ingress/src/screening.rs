@@ -1,0 +1,52 @@
+use bytes::Bytes;
+use eschaton_types::{Rules, Transaction, TxError, TxId};
+use rayon::prelude::*;
+use tokio::sync::oneshot;
+
+/// One item of a batch after its stateless checks.
+pub(crate) enum Item {
+    /// Valid in every way that needs no state.
+    Valid(Box<Transaction>),
+    /// Known by id: its signatures were checked when it first came, so they are not checked again.
+    Known(Box<Transaction>),
+    /// Not valid.
+    Invalid(Option<TxId>, TxError),
+}
+
+/// Checks a batch on all cores, away from the threads that serve connections. `known` tells ids whose
+/// signatures need no check.
+pub(crate) async fn screen(
+    items: Vec<Bytes>,
+    rules: Rules,
+    known: impl Fn(&TxId) -> bool + Send + Sync + 'static,
+) -> Vec<Item> {
+    let (answer, answered) = oneshot::channel();
+    let count = items.len();
+    rayon::spawn(move || {
+        let screened: Vec<Item> = if count < 4 {
+            items.into_iter().map(|bytes| one(bytes, &rules, &known)).collect()
+        } else {
+            items.into_par_iter().with_min_len(4).map(|bytes| one(bytes, &rules, &known)).collect()
+        };
+        // Nobody waits any more when the connection is gone; nothing was recorded.
+        let _ = answer.send(screened);
+    });
+    answered.await.unwrap_or_default()
+}
+
+fn one(bytes: Bytes, rules: &Rules, known: &impl Fn(&TxId) -> bool) -> Item {
+    let tx = match Transaction::decode(bytes) {
+        Ok(tx) => tx,
+        Err(error) => return Item::Invalid(None, error),
+    };
+    if let Err(error) = tx.check(rules) {
+        return Item::Invalid(Some(tx.txid), error);
+    }
+    if known(&tx.txid) {
+        return Item::Known(Box::new(tx));
+    }
+    match tx.verify_signatures() {
+        Ok(()) => Item::Valid(Box::new(tx)),
+        Err(error) => Item::Invalid(Some(tx.txid), error),
+    }
+}
