@@ -12,7 +12,8 @@
 //! Format (fjall 3, `journal/entry.rs`), integers little-endian: a batch is
 //! `1, items u32, seqno u64`, its items, `3, xxh3 of the items u64, "FJL" 3`; an item is
 //! `2, type u8, compression u8, keyspace u64, key length u16, value length u32, stored length u32`, key,
-//! value. New journals are 64 MiB of zeros.
+//! value. New journals are 64 MiB of zeros. The checksum leaves out the seqno, which decides which of two
+//! versions of a row is the newer and what counts as flushed: it must grow from batch to batch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -32,6 +33,10 @@ const BATCH_TAIL: usize = 1 + 8 + 4;
 const TRAILER: [u8; 4] = *b"FJL\x03";
 /// Where the secret stands, counted from its batch's start.
 const SECRET_AT: usize = BATCH_HEAD + ITEM_HEAD + MARK_KEY.len();
+/// The engine counts seqnos up one by one, for batches and for its own doings in between.
+const SEQNO_STEP_MAX: u64 = 1 << 32;
+/// Not reached in a thousand years; the engine panics at twice this.
+const SEQNO_MAX: u64 = 1 << 62;
 /// How many cut-off tails are kept for inquiry.
 const CUTS_KEPT: u64 = 8;
 
@@ -109,9 +114,10 @@ pub(crate) fn check(
 ) -> Result<Scan, OpenError> {
     let journals = journals(engine).map_err(OpenError::io(engine, "list the journals of"))?;
     let mut scan = Scan::default();
+    let mut seqno = None;
     for (index, path) in journals.iter().enumerate() {
         let damaged = |detail: String| OpenError::Damaged { path: path.clone(), detail, remedy };
-        let content = read(path, mark).map_err(OpenError::io(path, "read journal"))?;
+        let content = read(path, mark, &mut seqno).map_err(OpenError::io(path, "read journal"))?;
         if let (Some(before), Some(first)) = (scan.last_sequence, content.first_sequence)
             && first != before + 1
         {
@@ -186,14 +192,23 @@ struct Content {
 struct Rest {
     /// After the last byte that is not zero.
     end: u64,
-    /// A batch begins after the one that is broken.
+    /// A batch begins after the one that is broken, or the seqnos do not grow: more than the last batch
+    /// is in question.
     later_batch: bool,
 }
 
-fn read(path: &Path, mark: &Mark) -> io::Result<Content> {
+/// Reads one journal; `seqno` is the last batch's, from journal to journal.
+fn read(path: &Path, mark: &Mark, seqno: &mut Option<u64>) -> io::Result<Content> {
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
     let mut content = Content { first_sequence: None, last_sequence: None, gap: None, good: 0, rest: None };
-    while let Some((bytes, sequence)) = batch(&mut reader, mark)? {
+    let mut shrinks = false;
+    while let Some(Batch { bytes, seqno: its_seqno, sequence }) = batch(&mut reader, mark)? {
+        shrinks = seqno.is_some_and(|before| its_seqno <= before);
+        let most = seqno.map_or(SEQNO_MAX, |before| before.saturating_add(SEQNO_STEP_MAX));
+        if shrinks || its_seqno > most {
+            break;
+        }
+        *seqno = Some(its_seqno);
         if let Some(last) = content.last_sequence
             && sequence != last + 1
         {
@@ -210,17 +225,25 @@ fn read(path: &Path, mark: &Mark) -> io::Result<Content> {
         file.take(end - content.good).read_to_end(&mut rest)?;
         let later_batch =
             rest.windows(SECRET_BYTES).enumerate().any(|(at, window)| at != SECRET_AT && window == mark.0);
-        content.rest = Some(Rest { end, later_batch });
+        content.rest = Some(Rest { end, later_batch: later_batch || shrinks });
     }
     Ok(content)
 }
 
-/// A whole batch's length and sequence; `None` if what is here is not one.
-fn batch(reader: &mut impl Read, mark: &Mark) -> io::Result<Option<(u64, u64)>> {
+/// A whole batch.
+struct Batch {
+    bytes: u64,
+    seqno: u64,
+    sequence: u64,
+}
+
+/// `None` if what is here is not a whole batch.
+fn batch(reader: &mut impl Read, mark: &Mark) -> io::Result<Option<Batch>> {
     let mut bytes = 0;
     let Some(head) = part::<BATCH_HEAD>(reader, &mut bytes)? else { return Ok(None) };
-    let [1, a, b, c, d, ..] = head else { return Ok(None) };
+    let [1, a, b, c, d, seqno @ ..] = head else { return Ok(None) };
     let items = u32::from_le_bytes([a, b, c, d]);
+    let seqno = u64::from_le_bytes(seqno);
     let mut hash = Xxh3::new();
     let mut sequence = None;
     let mut data = Vec::new();
@@ -249,7 +272,7 @@ fn batch(reader: &mut impl Read, mark: &Mark) -> io::Result<Option<(u64, u64)>> 
     }
     let Some(tail) = part::<BATCH_TAIL>(reader, &mut bytes)? else { return Ok(None) };
     let whole = tail[0] == 3 && tail[1..9] == hash.digest().to_le_bytes() && tail[9..] == TRAILER;
-    Ok(sequence.filter(|_| whole).map(|sequence| (bytes, sequence)))
+    Ok(sequence.filter(|_| whole).map(|sequence| Batch { bytes, seqno, sequence }))
 }
 
 fn part<const N: usize>(reader: &mut impl Read, bytes: &mut u64) -> io::Result<Option<[u8; N]>> {

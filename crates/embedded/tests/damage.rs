@@ -75,7 +75,9 @@ async fn commits(log: &EmbeddedLog) -> u64 {
 }
 
 /// Opens a damaged copy: three commits are left, the report says so, and the log goes on.
-async fn expect_three(dir: &Path, ends: &[usize], bad: &[u8], what: &str) {
+async fn expect_three(dir: &Path, start: usize, bad: &[u8], what: &str) {
+    let copy = copy(dir);
+    let dir = copy.path();
     fs::write(journal(dir), bad).unwrap();
     let (log, report) = open(dir).unwrap_or_else(|error| panic!("{what}: {error}"));
     let data_end = bad.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -89,13 +91,26 @@ async fn expect_three(dir: &Path, ends: &[usize], bad: &[u8], what: &str) {
         }
         None => assert_eq!(report.tail_bytes_cut, 0, "{what}"),
     }
-    assert!(data_end <= ends[2] || report.cut.is_some(), "{what}: cut without a word");
+    assert!(data_end <= start || report.cut.is_some(), "{what}: cut without a word");
     assert_eq!(commits(&log).await, 3, "{what}");
     log.append(vec![record(AT, 3), record(DECIDED, 3)]).await.unwrap();
     drop(log);
     let (log, report) = open(dir).unwrap();
     assert_eq!(report.tail_bytes_cut, 0, "{what}: cut once is cut for good");
     assert_eq!(log.end(AT).await.unwrap(), 4, "{what}");
+}
+
+/// The engine's sequence number in a batch, which has no checksum. One that still grows changes nothing.
+const SEQNO: std::ops::Range<usize> = 5..13;
+
+async fn expect_four_or_refusal(dir: &Path, bad: &[u8], byte: usize) {
+    let copy = copy(dir);
+    fs::write(journal(copy.path()), bad).unwrap();
+    match open(copy.path()) {
+        Ok((log, report)) if report.cut.is_none() => assert_eq!(commits(&log).await, 4, "byte {byte}"),
+        Ok((log, report)) => assert_eq!((commits(&log).await, report.ends[0]), (3, (AT, 3)), "byte {byte}"),
+        Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "byte {byte}: {error}"),
+    }
 }
 
 /// The last of the four steps writes two batches, a claim and a commit: where the commit begins.
@@ -108,16 +123,152 @@ fn last_commit_start(bytes: &[u8], ends: &[usize]) -> usize {
 async fn a_commit_cut_short_anywhere_is_dropped_whole() {
     let (dir, ends) = four_commits().await;
     let whole = fs::read(journal(dir.path())).unwrap();
-    for length in last_commit_start(&whole, &ends)..ends[3] {
-        let dir = copy(dir.path());
-        expect_three(dir.path(), &ends, &whole[..length], &format!("cut to {length}")).await;
-        // As in a journal made large in advance: what was not written is zero.
-        if length % 3 == 0 {
-            let dir = copy(dir.path());
-            let mut padded = whole[..length].to_vec();
-            padded.resize(ends[3] + 100_000, 0);
-            // The copy was repaired already: put the unrepaired bytes back under a fresh directory.
-            drop(dir);
+    let start = last_commit_start(&whole, &ends);
+    for length in start..ends[3] {
+        expect_three(dir.path(), start, &whole[..length], &format!("cut to {length}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_ends_in_zeros_is_dropped_whole() {
+    let (dir, ends) = four_commits().await;
+    let whole = fs::read(journal(dir.path())).unwrap();
+    let start = last_commit_start(&whole, &ends);
+    for length in (start..ends[3]).step_by(7) {
+        // As in a journal that was made large in advance.
+        let mut padded = whole[..length].to_vec();
+        padded.resize(ends[3] + 200_000, 0);
+        expect_three(dir.path(), start, &padded, &format!("zeros from {length}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bit_flipped_in_the_last_commit_is_found() {
+    let (dir, ends) = four_commits().await;
+    let whole = fs::read(journal(dir.path())).unwrap();
+    let start = last_commit_start(&whole, &ends);
+    for byte in start..ends[3] {
+        let mut bad = whole.clone();
+        bad[byte] ^= 1 << (byte % 8);
+        if SEQNO.contains(&(byte - start)) {
+            expect_four_or_refusal(dir.path(), &bad, byte).await;
+        } else {
+            expect_three(dir.path(), start, &bad, &format!("bit {} of byte {byte}", byte % 8)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bit_flipped_in_an_earlier_commit_is_refused() {
+    let (dir, ends) = four_commits().await;
+    let whole = fs::read(journal(dir.path())).unwrap();
+    let (mut refused, mut harmless) = (0, 0);
+    for byte in 0..last_commit_start(&whole, &ends) {
+        let copy = copy(dir.path());
+        let mut bad = whole.clone();
+        bad[byte] ^= 1 << (byte % 8);
+        fs::write(journal(copy.path()), &bad).unwrap();
+        match open(copy.path()) {
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, OpenError::Damaged { .. }), "byte {byte}: {error}");
+            }
+            Ok((log, report)) => {
+                harmless += 1;
+                assert_eq!((commits(&log).await, report.cut), (4, None), "byte {byte}");
+                continue;
+            }
+        }
+        assert_eq!(fs::read(journal(copy.path())).unwrap(), bad, "refusing changes nothing");
+    }
+    // A sequence number that still grows, in some of the seven batches.
+    assert!(harmless < refused / 20, "{harmless} of {refused} went unnoticed");
+}
+
+#[tokio::test]
+async fn damage_in_a_finished_journal_is_refused() {
+    let (dir, ends) = four_commits().await;
+    let whole = fs::read(journal(dir.path())).unwrap();
+    for bad in [&whole[..ends[3] - 1], &whole[..ends[2]]] {
+        let copy = copy(dir.path());
+        // A newer journal makes this one finished, whose last commit was synced before.
+        let (log, _) = open(copy.path()).unwrap();
+        log.append(vec![record(AT, 4)]).await.unwrap();
+        drop(log);
+        let longer = fs::read(journal(copy.path())).unwrap();
+        fs::write(copy.path().join("engine/1.jnl"), &longer[ends[3]..]).unwrap();
+        fs::write(journal(copy.path()), &whole).unwrap();
+        assert_eq!(open(copy.path()).unwrap().0.end(AT).await.unwrap(), 5, "two journals, both whole");
+
+        fs::write(journal(copy.path()), bad).unwrap();
+        let error = open(copy.path()).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, report) = open(dir.path()).unwrap();
+    assert!(report.created);
+    for n in 0..20 {
+        log.append(vec![record(AT, n), record(DECIDED, n)]).await.unwrap();
+    }
+    // The files as they are now, while the log is open: nothing was closed or flushed.
+    let killed = copy(dir.path());
+    let (survivor, report) = open(killed.path()).unwrap();
+    assert_eq!((report.created, report.tail_bytes_cut), (false, 0));
+    assert_eq!(survivor.read(DECIDED, 0, 100, 1 << 20).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn a_lost_partition_is_refused() {
+    let (dir, _) = four_commits().await;
+    for lost in ["1", "2", "3"] {
+        let copy = copy(dir.path());
+        fs::remove_file(copy.path().join("engine/keyspaces").join(lost).join("current")).unwrap();
+        let error = open(copy.path()).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. }), "keyspace {lost}: {error}");
+    }
+}
+
+fn batch(n: u64) -> StoreBatch {
+    let row = |key: Bytes| RowChange { table: Table::Outputs, key, value: Some(Bytes::from(n.to_string())) };
+    let rows = vec![row(Bytes::from("same")), row(Bytes::from(format!("key {n}")))];
+    StoreBatch { worker: "w".into(), watermark: Watermark { sequence: n, input_next: n }, rows }
+}
+
+#[tokio::test]
+async fn a_store_goes_back_to_the_last_whole_batch() {
+    let open = |dir: &Path| EmbeddedStore::open(dir, &StoreOptions::default());
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let store = open(dir.path()).unwrap().0;
+    for n in 1..=4 {
+        store.apply(batch(n)).await.unwrap();
+    }
+    drop(store);
+    let whole = fs::read(journal(dir.path())).unwrap();
+    for byte in (0..whole.len()).step_by(5) {
+        let mut flipped = whole.clone();
+        flipped[byte] ^= 0x10;
+        for bad in [&whole[..byte], &flipped] {
+            let copy = copy(dir.path());
+            fs::write(journal(copy.path()), bad).unwrap();
+            let (store, _) = open(copy.path()).unwrap();
+            // However much is left, rows and watermark belong together, and the log's batches fit on.
+            let left = store.watermark("w").await.unwrap().map_or(0, |mark| mark.sequence);
+            assert_eq!(left, (byte * 4 / whole.len()) as u64, "byte {byte}");
+            let keys = ["same", "key 1", "key 2", "key 3", "key 4"].map(Bytes::from);
+            let rows = store.get_many(Table::Outputs, &keys).await.unwrap();
+            let expected = |n: u64| (n > 0 && n <= left).then(|| Bytes::from(n.to_string()));
+            assert_eq!(rows, [left, 1, 2, 3, 4].map(expected), "byte {byte}");
+            for n in 1..=5 {
+                store.apply(batch(n)).await.unwrap();
+            }
+            drop(store);
+            let (store, cut) = open(copy.path()).unwrap();
+            assert_eq!((store.watermark("w").await.unwrap().unwrap().sequence, cut), (5, None));
         }
     }
 }

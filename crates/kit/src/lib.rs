@@ -2,6 +2,7 @@
 //! in words, telemetry.
 
 mod health;
+mod lookup;
 mod telemetry;
 mod threads;
 mod trace;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use eschaton_ports::{Clock, Log, Rng, Signer, Store};
 
 pub use health::Health;
+pub use lookup::{Found, transaction};
 pub use telemetry::{Telemetry, TelemetryConfig};
 pub use threads::{WorkerThread, supervise};
 pub use trace::{StepSpans, Tracing};

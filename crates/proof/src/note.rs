@@ -57,6 +57,33 @@ impl VerifierKey {
         Ok(Self { name: name.to_owned(), id: [digest[0], digest[1], digest[2], digest[3]], key })
     }
 
+    /// From a name and the 32 bytes of an Ed25519 public key.
+    ///
+    /// # Errors
+    /// [`ProofError::VerifierKey`] for a malformed name, and for bytes that are no sound public key.
+    pub fn from_public(name: &str, key: &[u8; 32]) -> Result<Self, ProofError> {
+        let key = VerifyingKey::from_bytes(key).map_err(|_| ProofError::VerifierKey)?;
+        Self::new(name, key)
+    }
+
+    /// Joins a checkpoint and this key's signature over its text, made elsewhere, to a note.
+    ///
+    /// # Errors
+    /// [`ProofError::WrongOrigin`] when the body's origin is not this key's name,
+    /// [`ProofError::BadSignature`] when the signature is not over this body.
+    pub fn seal(&self, body: CheckpointBody, signature: &[u8; 64]) -> Result<SignedCheckpoint, ProofError> {
+        let Self { name, id, .. } = self;
+        if body.origin != *name {
+            return Err(ProofError::WrongOrigin { name: name.clone() });
+        }
+        let text = body.to_string();
+        self.key
+            .verify_strict(text.as_bytes(), &Signature::from_bytes(signature))
+            .map_err(|_| ProofError::BadSignature { name: name.clone() })?;
+        let line = STANDARD.encode([&id[..], signature].concat());
+        Ok(SignedCheckpoint { body, note: format!("{text}\n— {name} {line}\n").into() })
+    }
+
     /// The key's name, which is the origin of its checkpoints.
     pub fn name(&self) -> &str {
         &self.name
@@ -164,14 +191,8 @@ impl NoteSigner {
     /// # Errors
     /// [`ProofError::WrongOrigin`] when the body's origin is not this key's name.
     pub fn sign(&self, body: CheckpointBody) -> Result<SignedCheckpoint, ProofError> {
-        let VerifierKey { name, id, .. } = &self.verifier;
-        if body.origin != *name {
-            return Err(ProofError::WrongOrigin { name: name.clone() });
-        }
-        let text = body.to_string();
-        let signature = self.key.sign(text.as_bytes());
-        let line = STANDARD.encode([&id[..], &signature.to_bytes()].concat());
-        Ok(SignedCheckpoint { body, note: format!("{text}\n— {name} {line}\n").into() })
+        let signature = self.key.sign(body.to_string().as_bytes());
+        self.verifier.seal(body, &signature.to_bytes())
     }
 }
 

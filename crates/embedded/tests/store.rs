@@ -1,0 +1,89 @@
+//! The store on real files: the port's suite, and what only this adapter promises.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, OpenError, StoreOptions};
+use eschaton_ports::conformance::store as suite;
+use eschaton_ports::{RowChange, SCAN_ROWS_MAX, Store, StoreBatch, StoreError, Table, Watermark};
+use parking_lot::Mutex;
+
+#[tokio::test]
+async fn conforms() {
+    let dirs = Mutex::new(Vec::new());
+    suite::run(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap().0;
+        dirs.lock().push(dir);
+        Arc::new(store) as Arc<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn conforms_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    suite::run_reopen(async || {
+        Arc::new(EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap().0) as Arc<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_has_one_owner_and_one_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap();
+    let error = EmbeddedStore::open(dir.path(), &StoreOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    drop(store);
+    let error = EmbeddedLog::open(dir.path(), &LogOptions::new(1)).err().unwrap();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_write_at_once_while_tables_are_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { cache_bytes: 1 << 20, write_buffer_bytes: 1 << 20 };
+    let store = Arc::new(EmbeddedStore::open(dir.path(), &options).unwrap().0);
+    let key = |worker: u32, n: u64| Bytes::from([&worker.to_be_bytes()[..], &n.to_be_bytes()].concat());
+    let workers = (0..4_u32).map(|worker| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for sequence in 1..=100_u64 {
+                let value = Some(Bytes::from(vec![1; 150]));
+                let rows = (0..100)
+                    .map(|n| RowChange { table: Table::Outputs, key: key(worker, sequence * 100 + n), value: value.clone() })
+                    .chain([RowChange { table: Table::Outputs, key: key(worker, sequence), value: None }])
+                    .collect();
+                let watermark = Watermark { sequence, input_next: sequence };
+                store.apply(StoreBatch { worker: worker.to_string(), watermark, rows }).await.unwrap();
+            }
+        })
+    });
+    for worker in futures::future::join_all(workers).await {
+        worker.unwrap();
+    }
+    store.flush().await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), &options).unwrap().0;
+    for worker in 0..4_u32 {
+        let page = store.scan(Table::Outputs, &worker.to_be_bytes(), None, SCAN_ROWS_MAX + 1).await.unwrap();
+        assert_eq!(page.rows.len(), SCAN_ROWS_MAX, "key 100 was written by the first batch and deleted by the last, and 10100 comes after");
+        assert_eq!(store.watermark(&worker.to_string()).await.unwrap().unwrap().sequence, 100);
+    }
+}
+
+#[tokio::test]
+async fn an_impossible_key_is_refused_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap().0;
+    for key in [Bytes::new(), Bytes::from(vec![0; 65_536])] {
+        let row = |key| RowChange { table: Table::Trees, key, value: Some(Bytes::from("v")) };
+        let rows = vec![row(Bytes::from("good")), row(key)];
+        let watermark = Watermark { sequence: 1, input_next: 1 };
+        let refused = store.apply(StoreBatch { worker: "w".into(), watermark, rows }).await;
+        assert!(matches!(refused, Err(StoreError::Fatal { .. })), "{refused:?}");
+        assert_eq!(store.watermark("w").await.unwrap(), None);
+        assert_eq!(store.get_many(Table::Trees, &[Bytes::from("good")]).await.unwrap(), [None]);
+    }
+}
