@@ -203,9 +203,9 @@ impl Home {
         }
         let stored = marks.get(MARK_KEY).map_err(OpenError::engine(&self.dir))?;
         let stored = match stored {
-            Some(value) => Some(
-                self.mark.sequence(&value).ok_or_else(|| self.damaged("its mark is another's".into()))?,
-            ),
+            Some(value) => {
+                Some(self.mark.sequence(&value).ok_or_else(|| self.damaged("its mark is another's".into()))?)
+            }
             None => None,
         };
         if self.scan.last_sequence.is_some() && self.scan.last_sequence != stored {

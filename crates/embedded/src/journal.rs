@@ -289,7 +289,7 @@ fn part<const N: usize>(reader: &mut impl Read, bytes: &mut u64) -> io::Result<O
 
 /// Where the bytes from `from` on stop being other than zero; `None` if they are all zero.
 fn non_zero_end(file: &mut File, from: u64) -> io::Result<Option<u64>> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let mut block = Vec::with_capacity(ZEROS.len());
     let (mut at, mut end) = (from, None);
     file.seek(SeekFrom::Start(from))?;
@@ -311,11 +311,8 @@ fn non_zero_end(file: &mut File, from: u64) -> io::Result<Option<u64>> {
 
 /// Keeps the bytes `good..end` aside and cuts the journal to `good`.
 fn cut(path: &Path, good: u64, end: u64, keep_in: &Path) -> Result<JournalCut, OpenError> {
-    let mut journal = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(OpenError::io(path, "open journal"))?;
+    let mut journal =
+        OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path, "open journal"))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let kept_before = kept_cuts(keep_in).map_err(OpenError::io(keep_in, "list"))?;
     let number = kept_before.iter().map(|(number, _)| number + 1).max().unwrap_or(0);

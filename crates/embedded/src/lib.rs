@@ -17,7 +17,7 @@ mod store;
 pub use clock::SystemClock;
 pub use home::OpenError;
 pub use journal::JournalCut;
-pub use log::{EmbeddedLog, LogOptions, OpenReport, APPEND_BYTES_MAX, GROUP_NAME_BYTES_MAX, OWNERS_MAX};
+pub use log::{APPEND_BYTES_MAX, EmbeddedLog, GROUP_NAME_BYTES_MAX, LogOptions, OWNERS_MAX, OpenReport};
 pub use rng::OsRng;
 pub use signer::{FileSigner, SignerOpenError};
 pub use store::{EmbeddedStore, StoreOptions};

@@ -8,7 +8,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use eschaton_ports::{SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
-use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
+use fjall::config::{
+    BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
+};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use parking_lot::Mutex;
 

@@ -149,8 +149,7 @@ async fn a_position_cannot_go_back_or_beyond_the_end() {
 async fn concurrent_writers_and_a_slow_reader_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     // A write buffer of 1 MiB makes the engine flush and move tables under way.
-    let options =
-        LogOptions { tail_cache_bytes: 1 << 20, write_buffer_bytes: 1, ..LogOptions::new(2) };
+    let options = LogOptions { tail_cache_bytes: 1 << 20, write_buffer_bytes: 1, ..LogOptions::new(2) };
     let log = Arc::new(EmbeddedLog::open(dir.path(), &options).unwrap().0);
     let writers = (0..4_u8).map(|writer| {
         let log = Arc::clone(&log);

@@ -127,10 +127,12 @@ pub(super) fn decode(base: u64, row: &Bytes) -> Result<Chunk, &'static str> {
     if rest.try_get_u8().map_err(|_| "it is too short")? != FORMAT {
         return Err("its format is unknown to this program");
     }
-    decode_records(base, &mut rest).and_then(|records| match (records.is_empty(), rest.is_empty()) {
-        (false, true) => Some(Chunk::new(base, records, row.len())),
-        _ => None,
-    }).ok_or("its records do not decode")
+    decode_records(base, &mut rest)
+        .and_then(|records| match (records.is_empty(), rest.is_empty()) {
+            (false, true) => Some(Chunk::new(base, records, row.len())),
+            _ => None,
+        })
+        .ok_or("its records do not decode")
 }
 
 fn decode_records(base: u64, rest: &mut Bytes) -> Option<Vec<LogRecord>> {
@@ -188,9 +190,16 @@ mod tests {
             let decoded = decode(chunk.base, row).unwrap();
             assert_eq!(decoded.records, chunk.records);
             assert_eq!((decoded.end(), decoded.bytes), (chunk.end(), chunk.bytes));
-            assert_eq!(row.len(), HEAD_BYTES + chunk.records.iter().zip(&records).map(|(r, _)| {
-                RECORD_BYTES_MIN + ID_BYTES + TRACE_BYTES + r.payload.len()
-            }).sum::<usize>());
+            assert_eq!(
+                row.len(),
+                HEAD_BYTES
+                    + chunk
+                        .records
+                        .iter()
+                        .zip(&records)
+                        .map(|(r, _)| { RECORD_BYTES_MIN + ID_BYTES + TRACE_BYTES + r.payload.len() })
+                        .sum::<usize>()
+            );
             all.extend(decoded.records);
         }
         assert!(all.iter().map(|r| r.offset).eq(100..106));

@@ -41,9 +41,8 @@ impl EmbeddedClaim {
         }
         let group: Arc<str> = group.into();
         let asked = (Arc::clone(&group), numbers.clone());
-        let grant = queue
-            .ask(0, |reply| Command::Claim { group: asked.0, partitions: asked.1, reply })
-            .await?;
+        let grant =
+            queue.ask(0, |reply| Command::Claim { group: asked.0, partitions: asked.1, reply }).await?;
         Ok(Self {
             queue: queue.clone(),
             layout,
@@ -75,16 +74,17 @@ impl Claim for EmbeddedClaim {
                 return Err(invalid(format!("partition {at} is not part of this claim")));
             };
             if *next < position.1 {
-                return Err(invalid(format!("position of {at} cannot go back from {} to {next}", position.1)));
+                return Err(invalid(format!(
+                    "position of {at} cannot go back from {} to {next}",
+                    position.1
+                )));
             }
             position.1 = *next;
             moves.push((number, *next));
         }
         let fence = self.fence.clone();
-        let published = self
-            .queue
-            .ask(bytes, |reply| Command::Commit { fence, outputs, advance: moves, reply })
-            .await?;
+        let published =
+            self.queue.ask(bytes, |reply| Command::Commit { fence, outputs, advance: moves, reply }).await?;
         self.positions = positions;
         Ok(published)
     }

@@ -127,7 +127,9 @@ impl Committer {
         let known = |number: &&usize| self.owners.contains_key(&(Arc::clone(name), **number));
         let new = partitions.len() - partitions.iter().filter(known).count();
         if self.owners.len() + new > OWNERS_MAX {
-            return Err(invalid(format!("positions of over {OWNERS_MAX} groups' partitions; use fewer groups")));
+            return Err(invalid(format!(
+                "positions of over {OWNERS_MAX} groups' partitions; use fewer groups"
+            )));
         }
         self.epoch += 1;
         let next = partitions
@@ -154,7 +156,9 @@ impl Committer {
         for (number, next) in advance {
             let end = self.ends.get(*number).copied().unwrap_or(0);
             if *next > end {
-                return Err(invalid(format!("position {next} is beyond the end {end} of what can be consumed")));
+                return Err(invalid(format!(
+                    "position {next} is beyond the end {end} of what can be consumed"
+                )));
             }
         }
         for (number, next) in advance {

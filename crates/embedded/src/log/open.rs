@@ -90,7 +90,8 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, Ope
     check_owners(&owners, &list).map_err(|detail| home.damaged(detail))?;
 
     let Home { dir, db, mark, scan, created, lock, .. } = home;
-    let ends: Vec<(TopicPartition, u64)> = list.iter().map(|partition| (partition.at, partition.end())).collect();
+    let ends: Vec<(TopicPartition, u64)> =
+        list.iter().map(|partition| (partition.at, partition.end())).collect();
     let report = OpenReport {
         created,
         tail_bytes_cut: scan.cut.as_ref().map_or(0, |cut| cut.bytes_before - cut.bytes_after),
@@ -125,7 +126,10 @@ fn check_owners(owners: &Owners, list: &[Partition]) -> Result<(), String> {
     for ((group, number), owner) in owners {
         let end = list.get(*number).map_or(0, Partition::end);
         if owner.next > end {
-            return Err(format!("group {group} stands at {} of partition {number}, which ends at {end}", owner.next));
+            return Err(format!(
+                "group {group} stands at {} of partition {number}, which ends at {end}",
+                owner.next
+            ));
         }
     }
     Ok(())

@@ -45,7 +45,11 @@ impl Tail {
 
 impl Partition {
     /// Reads and checks the last rows. The error says what is wrong.
-    pub(super) fn open(at: TopicPartition, keyspace: Keyspace, tail_bytes_max: usize) -> Result<Self, String> {
+    pub(super) fn open(
+        at: TopicPartition,
+        keyspace: Keyspace,
+        tail_bytes_max: usize,
+    ) -> Result<Self, String> {
         let mut last = Vec::with_capacity(ROWS_CHECKED);
         for row in keyspace.iter().rev().take(ROWS_CHECKED) {
             let chunk = decode_row(at, row).map_err(|error| error.to_string())?;
@@ -190,7 +194,8 @@ impl Page {
     fn take(&mut self, chunk: &Chunk) -> bool {
         for record in chunk.from(self.next) {
             let bytes = self.bytes.saturating_add(record.payload.len());
-            if self.records.len() >= self.max_records || (!self.records.is_empty() && bytes > self.max_bytes) {
+            if self.records.len() >= self.max_records || (!self.records.is_empty() && bytes > self.max_bytes)
+            {
                 return false;
             }
             self.bytes = bytes;

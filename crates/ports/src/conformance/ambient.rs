@@ -31,10 +31,7 @@ pub fn run_rng(rng: &dyn Rng) {
 
 /// Signatures verify under the signer's key, belong to their message, and repeat exactly.
 /// `verify(public_key, message, signature)` is the caller's Ed25519 check.
-pub async fn run_signer(
-    signer: &dyn Signer,
-    verify: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool,
-) {
+pub async fn run_signer(signer: &dyn Signer, verify: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool) {
     let key = signer.public_key();
     assert_eq!(key, signer.public_key(), "one signer, one key");
     let mut signatures = std::collections::HashSet::new();

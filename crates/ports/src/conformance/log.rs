@@ -255,10 +255,8 @@ async fn wait_returns_at_once_when_there_is_something(log: Arc<dyn Log>) {
 
 async fn wait_wakes_on_append_to_any_partition(log: Arc<dyn Log>) {
     for to in [LEDGER_0, LEDGER_1] {
-        let from = [
-            (LEDGER_0, log.end(LEDGER_0).await.unwrap()),
-            (LEDGER_1, log.end(LEDGER_1).await.unwrap()),
-        ];
+        let from =
+            [(LEDGER_0, log.end(LEDGER_0).await.unwrap()), (LEDGER_1, log.end(LEDGER_1).await.unwrap())];
         let mut waiting = Box::pin(log.wait(&from));
         assert!(matches!(poll!(waiting.as_mut()), Poll::Pending), "nothing there yet");
         let (waited, appended) = join(waiting, log.append(records(to, 0..1))).await;

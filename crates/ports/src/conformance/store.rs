@@ -206,8 +206,7 @@ async fn scan_starts_after_a_key_that_need_not_exist(store: Arc<dyn Store>) {
 async fn large_values_and_many_rows_come_back(store: Arc<dyn Store>) {
     let large = vec![7_u8; 1 << 20];
     let names: Vec<Bytes> = (0_u32..5000).map(|n| Bytes::copy_from_slice(&n.to_be_bytes())).collect();
-    let mut rows: Vec<RowChange> =
-        names.iter().map(|key| change(Table::Trees, key, Some(key))).collect();
+    let mut rows: Vec<RowChange> = names.iter().map(|key| change(Table::Trees, key, Some(key))).collect();
     rows.push(change(Table::Trees, b"large", Some(&large)));
     store.apply(StoreBatch { worker: "w".into(), watermark: mark(1), rows }).await.unwrap();
     let found = store.get_many(Table::Trees, &names).await.unwrap();

@@ -1,0 +1,100 @@
+//! What is fixed at first start, and the development issuer's key.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use eschaton_ports::Rng;
+use eschaton_types::{Key, Network};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::NodeConfig;
+
+const FILE: &str = "node.json";
+const ISSUER_FILE: &str = "dev-issuer.key";
+
+#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+struct Fixed {
+    format: u32,
+    network: String,
+    shards: u32,
+    origin: String,
+}
+
+/// Records what never changes, or compares with what was recorded.
+pub(crate) fn fix(config: &NodeConfig) -> anyhow::Result<()> {
+    let dir = &config.data_dir;
+    fs::create_dir_all(dir)
+        .with_context(|| format!("data directory {} cannot be made; choose another with --data-dir", dir.display()))?;
+    let path = dir.join(FILE);
+    let wanted = Fixed {
+        format: 1,
+        network: config.network.name().to_owned(),
+        shards: config.shards,
+        origin: config.origin.clone(),
+    };
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let found: Fixed = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged; restore it from a backup", path.display()))?;
+            for (what, found, wanted) in [
+                ("format", found.format.to_string(), wanted.format.to_string()),
+                ("network", found.network, wanted.network),
+                ("number of shards", found.shards.to_string(), wanted.shards.to_string()),
+                ("origin", found.origin, wanted.origin),
+            ] {
+                ensure!(
+                    found == wanted,
+                    "{} was made with {what} {found} and cannot be opened with {wanted}; start with the former, or with an empty directory",
+                    dir.display()
+                );
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_durably(dir, FILE, &serde_json::to_vec_pretty(&wanted)?, 0o644)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+}
+
+/// The key that issues the native coin on a development network; made at first start, mode 0600.
+pub(crate) fn dev_issuer(dir: &Path, network: Network, rng: &dyn Rng) -> anyhow::Result<Key> {
+    ensure!(network == Network::Dev, "only the network dev has an issuer of its own");
+    let path = dir.join(ISSUER_FILE);
+    if !path.exists() {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill(&mut *secret);
+        write_durably(dir, ISSUER_FILE, hex::encode(*secret).as_bytes(), 0o600)?;
+    }
+    let mut file = File::open(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        bail!("{} can be read by others; run chmod 600 on it", path.display());
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text)?;
+    let mut secret = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim(), &mut *secret)
+        .with_context(|| format!("{} is damaged; restore it from a backup", path.display()))?;
+    Ok(Key::from_secret(*secret)?)
+}
+
+/// All or nothing: a crash leaves the file whole or absent.
+fn write_durably(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let (path, draft) = (dir.join(name), dir.join(format!("{name}.new")));
+    let cannot = || format!("{} cannot be written", path.display());
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&draft)
+        .with_context(cannot)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(cannot)?;
+    fs::rename(&draft, &path).with_context(cannot)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).with_context(cannot)
+}

@@ -1,0 +1,260 @@
+//! `eschaton.query.v1.Query`: look-ups over the store and the log, and the node's status.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conflict_resolver::{Resolver, ShardGauges};
+use eschaton_api::query as api;
+use eschaton_kit::{Health, Ports};
+use eschaton_ledger::keys;
+use eschaton_ports::{Table, Topic, TopicPartition};
+use eschaton_types::pb::log::{Reason, State};
+use eschaton_types::pb::state::OutputRow;
+use eschaton_types::{Address, Network, TxId};
+use gossip_ingress::{Decision, Ingress, Submitter};
+use merkle_prover::Prover;
+use prost::Message;
+use tokio::sync::{broadcast, watch};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+use crate::NodeConfig;
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+/// Spent rows that one page may pass over.
+const PASSED_OVER_MAX: usize = 5_000;
+const WATCHED_MAX: usize = 1_000;
+
+/// Answers from rows; holds no state of its own.
+pub(crate) struct Query {
+    network: Network,
+    shards: u32,
+    started_ms: u64,
+    verifier_key: String,
+    ports: Ports,
+    health: Health,
+    submitter: Submitter,
+    decisions: broadcast::Sender<Arc<Decision>>,
+    gauges: Arc<[ShardGauges]>,
+    checkpoint: watch::Receiver<Option<eschaton_proof::SignedCheckpoint>>,
+}
+
+impl Query {
+    pub(crate) fn new(
+        config: &NodeConfig,
+        ports: Ports,
+        health: Health,
+        ingress: &Ingress,
+        resolver: &Resolver,
+        prover: &Prover,
+    ) -> Self {
+        Self {
+            network: config.network,
+            shards: config.shards,
+            started_ms: ports.clock.now_ms(),
+            verifier_key: prover.verifier().to_string(),
+            ports,
+            health,
+            submitter: ingress.submitter(),
+            decisions: ingress.watcher(),
+            gauges: resolver.gauges(),
+            checkpoint: prover.latest(),
+        }
+    }
+
+    async fn partition(&self, partition: u32, gauges: &ShardGauges) -> Result<api::PartitionStatus, Status> {
+        let end = async |topic| {
+            self.ports.log.end(TopicPartition { topic, partition }).await.map_err(|e| Status::unavailable(e.to_string()))
+        };
+        let worker = format!("{}/{partition}", conflict_resolver::GROUP);
+        let mark = self.ports.store.watermark(&worker).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        Ok(api::PartitionStatus {
+            partition,
+            ledger_end: end(Topic::Ledger).await?,
+            ledger_consumed: mark.map_or(0, |mark| mark.input_next),
+            decisions_end: end(Topic::Decisions).await?,
+            pending: gauges.pending(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl api::query_server::Query for Query {
+    async fn get_transaction(
+        &self,
+        request: Request<api::GetTransactionRequest>,
+    ) -> Result<Response<api::TransactionInfo>, Status> {
+        let txid = txid(&request.into_inner().txid)?;
+        let found = eschaton_kit::transaction(self.ports.log.as_ref(), self.ports.store.as_ref(), &txid)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?
+            .ok_or_else(|| Status::not_found(format!("this node never saw transaction {txid}")))?;
+        let (reason, message, spent_by) = match found.row.rejection.clone() {
+            Some(rejection) => (reason(rejection.reason), rejection.message, rejection.spent_by),
+            None => Default::default(),
+        };
+        Ok(Response::new(api::TransactionInfo {
+            txid: txid.to_bytes(),
+            state: state(found.row.state()).to_owned(),
+            transaction: found.transaction.map(|tx| tx.bytes).unwrap_or_default(),
+            reason,
+            message,
+            spent_by,
+            at_ms: found.row.at_ms,
+        }))
+    }
+
+    async fn list_outputs(
+        &self,
+        request: Request<api::ListOutputsRequest>,
+    ) -> Result<Response<api::ListOutputsResponse>, Status> {
+        let request = request.into_inner();
+        let invalid = |error: eschaton_types::TxError| Status::invalid_argument(error.to_string());
+        let owner = Address::from_slice(&request.address, "address (32 bytes)").map_err(invalid)?;
+        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
+            0 => PAGE_DEFAULT,
+            size if size <= PAGE_MAX => size,
+            _ => return Err(Status::invalid_argument(format!("page_size is above {PAGE_MAX}"))),
+        };
+        if !request.page_token.is_empty() && !request.page_token.starts_with(&owner.0) {
+            return Err(Status::invalid_argument("page_token is of another address; begin without one"));
+        }
+        let mut response = api::ListOutputsResponse::default();
+        let mut after = Some(request.page_token).filter(|token| !token.is_empty());
+        let mut passed_over = 0;
+        loop {
+            let wanted = size - response.outputs.len();
+            let page = self
+                .ports
+                .store
+                .scan(Table::Outputs, &owner.0, after.as_deref(), wanted)
+                .await
+                .map_err(|error| Status::unavailable(error.to_string()))?;
+            for (key, value) in page.rows {
+                let row = OutputRow::decode(value).map_err(|error| Status::internal(error.to_string()))?;
+                if !row.spent_by.is_empty() && !request.include_spent {
+                    passed_over += 1;
+                    continue;
+                }
+                let Some((_, outpoint)) = keys::parse_output(&key) else {
+                    return Err(Status::internal("a row has a malformed key; rebuild the store from the log"));
+                };
+                response.outputs.push(api::OutputInfo {
+                    txid: outpoint.txid.to_bytes(),
+                    index: outpoint.index.into(),
+                    product: row.product,
+                    amount: row.amount,
+                    created_at_ms: row.created_at_ms,
+                    spendable_at_ms: row.spendable_at_ms,
+                    spent_by: row.spent_by,
+                    spent_at_ms: row.spent_at_ms,
+                });
+            }
+            after = page.next;
+            if after.is_none() || response.outputs.len() >= size || passed_over >= PASSED_OVER_MAX {
+                break;
+            }
+        }
+        response.next_page_token = after.unwrap_or_default();
+        Ok(Response::new(response))
+    }
+
+    type WatchDecisionsStream = Pin<Box<dyn Stream<Item = Result<api::DecisionEvent, Status>> + Send>>;
+
+    async fn watch_decisions(
+        &self,
+        request: Request<api::WatchDecisionsRequest>,
+    ) -> Result<Response<Self::WatchDecisionsStream>, Status> {
+        let wanted = request.into_inner().txids;
+        if wanted.len() > WATCHED_MAX {
+            return Err(Status::invalid_argument(format!("at most {WATCHED_MAX} transactions can be named")));
+        }
+        let wanted = wanted.iter().map(txid).collect::<Result<HashSet<_>, _>>()?;
+        let events = BroadcastStream::new(self.decisions.subscribe()).filter_map(move |decision| match decision {
+            Ok(decision) => {
+                let txid = TxId::from_slice(&decision.txid, "txid").ok()?;
+                let named = wanted.is_empty() || wanted.contains(&txid);
+                named.then(|| Ok(event(&decision)))
+            }
+            Err(BroadcastStreamRecvError::Lagged(count)) => Some(Err(Status::resource_exhausted(format!(
+                "{count} decisions were missed for the reader was too slow; look them up and begin again"
+            )))),
+        });
+        Ok(Response::new(Box::pin(until_error(events))))
+    }
+
+    async fn get_status(&self, _: Request<api::GetStatusRequest>) -> Result<Response<api::Status>, Status> {
+        let mut partitions = Vec::new();
+        for (partition, gauges) in (0u32..).zip(self.gauges.iter()) {
+            partitions.push(self.partition(partition, gauges).await?);
+        }
+        let mut problems = self.health.problems();
+        for partition in &partitions {
+            let lag = partition.ledger_end.saturating_sub(partition.ledger_consumed);
+            if lag > 100_000 {
+                problems.push(format!("shard {}: {lag} records are not consumed yet", partition.partition));
+            }
+        }
+        let checkpoint = self.checkpoint.borrow().as_ref().map(|signed| signed.body().clone());
+        Ok(Response::new(api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: self.network.name().to_owned(),
+            shards: self.shards,
+            uptime_ms: self.ports.clock.now_ms().saturating_sub(self.started_ms),
+            partitions,
+            undecided: u64::try_from(self.submitter.undecided()).unwrap_or(u64::MAX),
+            checkpoint_number: checkpoint.as_ref().map(|body| body.number),
+            checkpoint_size: checkpoint.map_or(0, |body| body.size),
+            verifier_key: self.verifier_key.clone(),
+            problems,
+        }))
+    }
+}
+
+/// Ends a stream after its first error.
+fn until_error<T>(
+    stream: impl Stream<Item = Result<T, Status>> + Send,
+) -> impl Stream<Item = Result<T, Status>> + Send {
+    let mut failed = false;
+    stream.take_while(move |item| {
+        let go_on = !failed;
+        failed |= item.is_err();
+        go_on
+    })
+}
+
+fn event(decision: &Decision) -> api::DecisionEvent {
+    let (reason, message) = match &decision.rejection {
+        Some(rejection) => (reason(rejection.reason), rejection.message.clone()),
+        None => Default::default(),
+    };
+    api::DecisionEvent {
+        txid: decision.txid.clone(),
+        state: state(decision.state()).to_owned(),
+        reason,
+        message,
+        at_ms: decision.at_ms,
+    }
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Unspecified => "UNKNOWN",
+        State::Pending => "PENDING",
+        State::Accepted => "ACCEPTED",
+        State::Rejected => "REJECTED",
+    }
+}
+
+fn reason(number: i32) -> String {
+    Reason::try_from(number).unwrap_or_default().as_str_name().to_owned()
+}
+
+fn txid(bytes: &Bytes) -> Result<TxId, Status> {
+    TxId::from_slice(bytes, "transaction id (32 bytes)").map_err(|error| Status::invalid_argument(error.to_string()))
+}

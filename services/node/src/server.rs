@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use anyhow::Context;
+use eschaton_api::dev::faucet_server::FaucetServer;
+use eschaton_api::ingress::ingress_server::IngressServer;
+use eschaton_api::proofs::proofs_server::ProofsServer;
+use eschaton_api::query::query_server::QueryServer;
+use eschaton_api::{DESCRIPTORS, MESSAGE_BYTES_MAX};
+use eschaton_kit::Health;
+use gossip_ingress::IngressService;
+use merkle_prover::ProofsService;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+
+use crate::faucet::Faucet;
+use crate::query::Query;
+
+/// Calls that one connection may have under way.
+const CALLS_PER_CONNECTION: usize = 256;
+
+/// What is served.
+pub(crate) struct Services {
+    pub(crate) ingress: IngressService,
+    pub(crate) query: Query,
+    pub(crate) proofs: ProofsService,
+    /// On a development network.
+    pub(crate) faucet: Option<Faucet>,
+}
+
+/// Serves until `stop`, then answers what is under way.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    services: Services,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    let ingress = IngressServer::new(services.ingress).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let watch = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = health.wait_fatal() => {}
+                () = stop.cancelled() => {}
+            }
+            reporter.set_service_status("", ServingStatus::NotServing).await;
+        })
+    };
+    let mut server = Server::builder()
+        .tcp_nodelay(true)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)));
+    let router = server
+        .add_service(health_service)
+        .add_service(ingress)
+        .add_service(QueryServer::new(services.query))
+        .add_service(ProofsServer::new(services.proofs))
+        .add_optional_service(services.faucet.map(FaucetServer::new));
+    let router = match reflection() {
+        Ok(reflection) => router.add_service(reflection),
+        Err(error) => {
+            tracing::error!(%error, "reflection is not served");
+            router
+        }
+    };
+    let incoming = TcpListenerStream::new(listener);
+    let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await;
+    watch.abort();
+    served
+}
+
+fn reflection() -> anyhow::Result<ServerReflectionServer<impl ServerReflection>> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("service descriptors do not fit together")
+}
