@@ -7,10 +7,9 @@
 //! `changes`, and decides nothing again.
 
 mod error;
+mod planted;
 mod seen;
 mod worker;
-#[cfg(feature = "planted-bugs")]
-mod planted;
 
 pub use error::WorkerError;
 #[cfg(feature = "planted-bugs")]

@@ -15,3 +15,22 @@ pub enum PlantedBug {
     /// The overlay is not asked: a batch sees rows as they were before the last one.
     NoOverlay,
 }
+
+/// What is planted in one worker. Without feature `planted-bugs` there is no way to make any but the
+/// empty one, and the optimiser removes every question to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planted(Option<PlantedBug>);
+
+impl Planted {
+    /// As it is in production.
+    pub(crate) const NOTHING: Self = Self(None);
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn new(bug: Option<PlantedBug>) -> Self {
+        Self(bug)
+    }
+
+    pub(crate) fn has(self, bug: PlantedBug) -> bool {
+        cfg!(feature = "planted-bugs") && self.0 == Some(bug)
+    }
+}

@@ -12,6 +12,7 @@ use eschaton_types::pb::state::WorkerRow;
 use futures::future::{select, Either};
 use prost::Message;
 
+use crate::planted::{Planted, PlantedBug};
 use crate::{Seen, WorkerError};
 
 /// Makes a core from the rows that it keeps in memory.
@@ -70,14 +71,12 @@ pub struct WorkerSpec<H> {
     pub limits: Limits,
     /// Watches sampled traces.
     pub observer: Option<Arc<dyn Observer>>,
-    /// What the simulator plants.
-    #[cfg(feature = "planted-bugs")]
-    pub bug: Option<crate::PlantedBug>,
 }
 
 /// A core at work on one partition.
 pub struct Worker<H: Host> {
     spec: WorkerSpec<H>,
+    planted: Planted,
     name: String,
     core: H::Core,
     claim: Box<dyn Claim>,
@@ -100,10 +99,20 @@ impl<H: Host> Worker<H> {
     /// Claims the partition, brings the store up to the log, and loads the core. When this returns the
     /// former owner can publish nothing more.
     pub async fn open(spec: WorkerSpec<H>) -> Result<Self, WorkerError> {
+        Self::open_with(spec, Planted::NOTHING).await
+    }
+
+    /// As [`Worker::open`], with a bug for the simulator to find.
+    #[cfg(feature = "planted-bugs")]
+    pub async fn open_planted(spec: WorkerSpec<H>, bug: Option<PlantedBug>) -> Result<Self, WorkerError> {
+        Self::open_with(spec, Planted::new(bug)).await
+    }
+
+    async fn open_with(spec: WorkerSpec<H>, planted: Planted) -> Result<Self, WorkerError> {
         let name = format!("{}/{}", spec.group, spec.input.partition);
         let claim = spec.log.claim(&spec.group, &[spec.input]).await?;
         let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
-        let reapplied = if planted(&spec, Planted::NoReapply) { 0 } else { reapply(&spec, &name, next).await? };
+        let reapplied = if planted.has(PlantedBug::NoReapply) { 0 } else { reapply(&spec, &name, next).await? };
         let own_row = [key(&name)];
         let row = retrying(&spec, || spec.store.get_many(Table::Workers, &own_row)).await?;
         let (log_time, seen) = match row.into_iter().next().flatten() {
@@ -114,6 +123,7 @@ impl<H: Host> Worker<H> {
         tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
         Ok(Self {
             spec,
+            planted,
             name,
             core,
             claim,
@@ -172,7 +182,7 @@ impl<H: Host> Worker<H> {
         for record in records {
             next = record.offset + 1;
             let repeated = record.id.as_ref().is_some_and(|id| !self.seen.pass(id));
-            if repeated && !planted(&self.spec, Planted::NoDeduplication) {
+            if repeated && !self.planted.has(PlantedBug::NoDeduplication) {
                 metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
                     .increment(1);
                 continue;
@@ -185,7 +195,7 @@ impl<H: Host> Worker<H> {
         let mut stepped = Stepped { outputs: Vec::with_capacity(inputs.len() * 3), rows: Vec::new(), traces: Vec::new(), next };
         for (record, input) in inputs {
             self.log_time = self.log_time.max(record.at_ms);
-            let now = if planted(&self.spec, Planted::WallClock) {
+            let now = if self.planted.has(PlantedBug::WallClock) {
                 self.spec.clock.now_ms()
             } else {
                 self.log_time
@@ -216,7 +226,7 @@ impl<H: Host> Worker<H> {
         for (table, key) in keys.into_inner() {
             let at = (table, key);
             match self.overlay.get(&at) {
-                Some(value) if !planted(&self.spec, Planted::NoOverlay) => {
+                Some(value) if !self.planted.has(PlantedBug::NoOverlay) => {
                     let value = value.clone();
                     rows.provide(at.0, at.1, value);
                 }
@@ -242,12 +252,12 @@ impl<H: Host> Worker<H> {
             watermark: Watermark { sequence: 0, input_next: stepped.next },
             rows: stepped.rows,
         };
-        let late = if planted(&self.spec, Planted::CreditsAfterCommit) {
+        let late = if self.planted.has(PlantedBug::CreditsAfterCommit) {
             outputs.extract_if(.., |output| output.to.topic == Topic::Ledger).collect()
         } else {
             Vec::new()
         };
-        if planted(&self.spec, Planted::RowsBeforeCommit) {
+        if self.planted.has(PlantedBug::RowsBeforeCommit) {
             self.write_rows().await?;
             let end = self.spec.log.end(changes_at).await?;
             batch.watermark.sequence = end;
@@ -405,28 +415,4 @@ fn parse_worker_row(value: &Bytes) -> Result<(LogTime, Seen), WorkerError> {
     let row = WorkerRow::decode(value.clone()).map_err(|error| damaged(error.to_string()))?;
     let seen = Seen::from_messages(&row.seen).ok_or_else(|| damaged("unknown topic".to_owned()))?;
     Ok((row.log_time_ms, seen))
-}
-
-#[cfg(feature = "planted-bugs")]
-use crate::PlantedBug as Planted;
-
-#[cfg(feature = "planted-bugs")]
-fn planted<H>(spec: &WorkerSpec<H>, bug: Planted) -> bool {
-    spec.bug == Some(bug)
-}
-
-/// Stand-ins that the optimiser removes: a production build has no bug to plant.
-#[cfg(not(feature = "planted-bugs"))]
-enum Planted {
-    RowsBeforeCommit,
-    NoDeduplication,
-    WallClock,
-    NoReapply,
-    CreditsAfterCommit,
-    NoOverlay,
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn planted<H>(_: &WorkerSpec<H>, _: Planted) -> bool {
-    false
 }

@@ -137,6 +137,7 @@ impl Log for EmbeddedLog {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use bytes::Bytes;
     use eschaton_ports::Topic;

@@ -1,5 +1,7 @@
 //! Clock, randomness and signer of one machine.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -38,7 +40,7 @@ async fn a_key_that_others_can_read_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.key");
     let rng = OsRng::new().unwrap();
-    drop(FileSigner::open(&path, &rng).unwrap());
+    FileSigner::open(&path, &rng).unwrap();
     for mode in [0o644, 0o640, 0o604, 0o620] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = FileSigner::open(&path, &rng).err().unwrap();

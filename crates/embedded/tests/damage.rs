@@ -1,5 +1,7 @@
 //! What a crash or a bad disk does to the files, and that acknowledged records never go silently.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The log on real files: the port's suite, and what only this adapter promises.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::Path;
 use std::sync::Arc;
 

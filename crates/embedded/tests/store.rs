@@ -1,5 +1,7 @@
 //! The store on real files: the port's suite, and what only this adapter promises.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -169,6 +169,7 @@ fn decode_trace(rest: &mut Bytes) -> Option<TraceContext> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

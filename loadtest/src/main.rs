@@ -1,0 +1,52 @@
+//! `eschaton-loadtest`: a real client over loopback gRPC against a node in a process of its own, and
+//! the machine's bound measured in the same run.
+
+mod bound;
+mod closed;
+mod live;
+mod node;
+mod open;
+mod plot;
+mod report;
+mod scenario;
+mod workload;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "eschaton-loadtest", version, about = "Load tests of an Eschaton supernode on this machine")]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Payments of 1 input and 2 outputs between distinct owners: the most that is accepted (closed
+    /// loop), latency at half of it (open loop), goodput at three times of it
+    Payments(scenario::PaymentsArgs),
+    /// The machine's bound alone: BIP 340 verifications per second on all cores
+    Bound,
+    /// The node under test, in a process of its own (started by the other scenarios)
+    #[command(hide = true)]
+    Node(node::NodeArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().scenario {
+        Scenario::Payments(args) => runtime()?.block_on(scenario::payments(args)),
+        Scenario::Bound => {
+            println!("{:.0} BIP 340 verifications/s on {} cores", bound::verifications_per_s(3.0)?, cores());
+            Ok(())
+        }
+        Scenario::Node(args) => runtime()?.block_on(node::serve(args)),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,108 @@
+//! Keys, issuances and payments, all from one seed, signed before the clock starts.
+
+use bytes::Bytes;
+use eschaton_types::{
+    Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId, Witness,
+};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+
+const OUTPUTS_PER_ISSUANCE: u64 = 256;
+const AMOUNT: u64 = 1_000;
+
+/// Makes transactions.
+pub(crate) struct Workload {
+    issuer: Key,
+    run: [u8; 32],
+}
+
+/// A signed payment.
+pub(crate) struct Payment {
+    pub(crate) txid: TxId,
+    pub(crate) bytes: Bytes,
+}
+
+impl Workload {
+    /// `run` tells runs on one data directory apart.
+    pub(crate) fn new(run: [u8; 32]) -> anyhow::Result<Self> {
+        let issuer = Key::from_secret(blake("issuer", &[0; 32], 0))?;
+        Ok(Self { issuer, run })
+    }
+
+    pub(crate) fn issuer(&self) -> Address {
+        self.issuer.address()
+    }
+
+    /// Issuances that create `count` outputs of owners whose keys nobody has.
+    pub(crate) fn idle_issuance(&self, first: u64, count: u64) -> anyhow::Result<Bytes> {
+        let owners = (first..first + count).map(|n| Address(blake("idle", &self.run, n))).collect();
+        Ok(self.issue("idle issuance", first, owners)?.bytes)
+    }
+
+    /// Issuances for `count` payments, and the payments: each spends its own output.
+    pub(crate) fn payments(&self, count: u64, bar: &ProgressBar) -> anyhow::Result<(Vec<Bytes>, Vec<Payment>)> {
+        let groups: Vec<u64> = (0..count).step_by(256).collect();
+        let made: Vec<(Bytes, Vec<Payment>)> = groups
+            .into_par_iter()
+            .map(|first| {
+                let size = OUTPUTS_PER_ISSUANCE.min(count - first);
+                let keys = (first..first + size)
+                    .map(|n| Key::from_secret(blake("owner", &self.run, n)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let issuance = self.issue("issuance", first, keys.iter().map(Key::address).collect())?;
+                let payments = (0u16..)
+                    .zip(&keys)
+                    .map(|(index, key)| self.pay(key, OutPoint { txid: issuance.txid, index }, first))
+                    .collect::<Result<Vec<_>, _>>()?;
+                bar.inc(size);
+                anyhow::Ok((issuance.bytes, payments))
+            })
+            .collect::<Result<_, _>>()?;
+        let (issuances, payments): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok((issuances, payments.into_iter().flatten().collect()))
+    }
+
+    fn issue(&self, kind: &str, first: u64, owners: Vec<Address>) -> anyhow::Result<Transaction> {
+        let amount = Amount::new(AMOUNT)?;
+        let outputs = owners.into_iter().map(|owner| Output::pay(owner, Product::Native, amount)).collect();
+        let body = body(Vec::new(), outputs, Bytes::copy_from_slice(&blake(kind, &self.run, first)));
+        let txid = TxId::of_body(&body.encode());
+        let witness = Witness { issuer: Some(self.issuer.prove(&txid)), ..Witness::default() };
+        Ok(Transaction::assemble(&body, &witness)?)
+    }
+
+    fn pay(&self, key: &Key, outpoint: OutPoint, first: u64) -> anyhow::Result<Payment> {
+        let input = Input { outpoint, owner: key.address(), product: Product::Native, read_only: false };
+        let receiver = |what| Address(blake(what, &outpoint.txid.0, first + u64::from(outpoint.index)));
+        let outputs = vec![
+            Output::pay(receiver("receiver"), Product::Native, Amount::new(AMOUNT / 4)?),
+            Output::pay(receiver("change"), Product::Native, Amount::new(AMOUNT - AMOUNT / 4)?),
+        ];
+        let body = body(vec![input], outputs, Bytes::new());
+        let txid = TxId::of_body(&body.encode());
+        let witness = Witness { owners: vec![key.prove(&txid)], ..Witness::default() };
+        Ok(Payment { txid, bytes: Transaction::assemble(&body, &witness)?.bytes })
+    }
+}
+
+fn body(inputs: Vec<Input>, outputs: Vec<Output>, metadata: Bytes) -> Body {
+    Body {
+        network: Network::Dev,
+        inputs,
+        outputs,
+        fees: Vec::new(),
+        not_before_ms: 0,
+        not_after_ms: 0,
+        min_spend_delay_ms: 0,
+        metadata,
+    }
+}
+
+fn blake(what: &str, run: &[u8; 32], n: u64) -> [u8; 32] {
+    let mut seed = Vec::with_capacity(48);
+    seed.extend_from_slice(run);
+    seed.extend_from_slice(what.as_bytes());
+    seed.extend_from_slice(&n.to_be_bytes());
+    // The transaction id's hash is as good a source of distinct keys as any.
+    TxId::of_body(&seed).0
+}
