@@ -3,6 +3,8 @@
 
 mod bound;
 mod closed;
+mod contend;
+mod kills;
 mod live;
 mod node;
 mod open;
@@ -12,6 +14,10 @@ mod scenario;
 mod workload;
 
 use clap::{Parser, Subcommand};
+
+// The node under test runs with the allocator of the node in production.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "eschaton-loadtest", version, about = "Load tests of an Eschaton supernode on this machine")]
@@ -25,6 +31,11 @@ enum Scenario {
     /// Payments of 1 input and 2 outputs between distinct owners: the most that is accepted (closed
     /// loop), latency at half of it (open loop), goodput at three times of it
     Payments(scenario::PaymentsArgs),
+    /// kill -9 at random moments under load: nothing acknowledged is lost, nothing is spent twice, and
+    /// the store equals a replay of the log
+    Kills(kills::KillsArgs),
+    /// Two payments of one output at once over different connections: exactly one is accepted
+    Contend(contend::ContendArgs),
     /// The machine's bound alone: BIP 340 verifications per second on all cores
     Bound,
     /// The node under test, in a process of its own (started by the other scenarios)
@@ -35,6 +46,8 @@ enum Scenario {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().scenario {
         Scenario::Payments(args) => runtime()?.block_on(scenario::payments(args)),
+        Scenario::Kills(args) => runtime()?.block_on(kills::run(args)),
+        Scenario::Contend(args) => runtime()?.block_on(contend::run(args)),
         Scenario::Bound => {
             println!("{:.0} BIP 340 verifications/s on {} cores", bound::verifications_per_s(3.0)?, cores());
             Ok(())

@@ -46,9 +46,27 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a node and kills it after a moment, whether or not it serves by then.
+    pub(crate) fn start_and_kill(data_dir: &Path, issuer: &Address, after: Duration) -> anyhow::Result<()> {
+        let mut child = Self::spawn(data_dir, issuer, 16_384)?;
+        std::thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     pub(crate) fn start(data_dir: &Path, issuer: &Address, undecided_max: usize) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Self::spawn(data_dir, issuer, undecided_max)?;
+        let stdout = child.stdout.take().context("the node has no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
+        Ok(Self { child, url: format!("http://{}", line.trim()), started_in: began.elapsed() })
+    }
+
+    fn spawn(data_dir: &Path, issuer: &Address, undecided_max: usize) -> anyhow::Result<Child> {
+        Command::new(std::env::current_exe()?)
             .arg("node")
             .arg("--data-dir")
             .arg(data_dir)
@@ -57,12 +75,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("the node's process does not start")?;
-        let stdout = child.stdout.take().context("the node has no standard output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
-        Ok(Self { child, url: format!("http://{}", line.trim()), started_in: began.elapsed() })
+            .context("the node's process does not start")
     }
 
     /// Seconds of CPU that the node has used.
@@ -83,6 +96,13 @@ impl Running {
             anyhow::Ok(f64::from(kib) / 1024.0)
         };
         Ok((field("VmRSS:")?, field("VmHWM:")?))
+    }
+
+    /// As `kill -9`: no warning, no clean-up.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Drains and waits for the end.

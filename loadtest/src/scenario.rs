@@ -203,14 +203,14 @@ async fn lost(node: &Running, payments: &Arc<Vec<Payment>>, acknowledged: &[usiz
     Ok(missing)
 }
 
-fn run_id() -> anyhow::Result<[u8; 32]> {
+pub(crate) fn run_id() -> anyhow::Result<[u8; 32]> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
     let mut run = [0; 32];
     run[..16].copy_from_slice(&now.to_be_bytes());
     Ok(run)
 }
 
-fn bar(what: &'static str, length: u64) -> ProgressBar {
+pub(crate) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template("{msg:<44} {bar:30} {human_pos}/{human_len} {per_sec:>14} {eta}") {
         bar.set_style(style);

@@ -52,7 +52,7 @@ impl Workload {
                 let issuance = self.issue("issuance", first, keys.iter().map(Key::address).collect())?;
                 let payments = (0u16..)
                     .zip(&keys)
-                    .map(|(index, key)| self.pay(key, OutPoint { txid: issuance.txid, index }, first))
+                    .map(|(index, key)| pay(key, OutPoint { txid: issuance.txid, index }, "receiver"))
                     .collect::<Result<Vec<_>, _>>()?;
                 bar.inc(size);
                 anyhow::Ok((issuance.bytes, payments))
@@ -71,18 +71,48 @@ impl Workload {
         Ok(Transaction::assemble(&body, &witness)?)
     }
 
-    fn pay(&self, key: &Key, outpoint: OutPoint, first: u64) -> anyhow::Result<Payment> {
-        let input = Input { outpoint, owner: key.address(), product: Product::Native, read_only: false };
-        let receiver = |what| Address(blake(what, &outpoint.txid.0, first + u64::from(outpoint.index)));
-        let outputs = vec![
-            Output::pay(receiver("receiver"), Product::Native, Amount::new(AMOUNT / 4)?),
-            Output::pay(receiver("change"), Product::Native, Amount::new(AMOUNT - AMOUNT / 4)?),
-        ];
-        let body = body(vec![input], outputs, Bytes::new());
-        let txid = TxId::of_body(&body.encode());
-        let witness = Witness { owners: vec![key.prove(&txid)], ..Witness::default() };
-        Ok(Payment { txid, bytes: Transaction::assemble(&body, &witness)?.bytes })
+    /// Issuances for `count` outputs, and two payments of each output that exclude one another.
+    pub(crate) fn contenders(&self, count: u64) -> anyhow::Result<(Vec<Bytes>, Vec<[Payment; 2]>)> {
+        let groups: Vec<u64> = (0..count).step_by(256).collect();
+        let made: Vec<(Bytes, Vec<[Payment; 2]>)> = groups
+            .into_par_iter()
+            .map(|first| {
+                let size = OUTPUTS_PER_ISSUANCE.min(count - first);
+                let keys = (first..first + size)
+                    .map(|n| Key::from_secret(blake("contended owner", &self.run, n)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let owners = keys.iter().map(Key::address).collect();
+                let issuance = self.issue("contended issuance", first, owners)?;
+                let pairs = (0u16..)
+                    .zip(&keys)
+                    .map(|(index, key)| {
+                        let outpoint = OutPoint { txid: issuance.txid, index };
+                        Ok([pay(key, outpoint, "one")?, pay(key, outpoint, "other")?])
+                    })
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                anyhow::Ok((issuance.bytes, pairs))
+            })
+            .collect::<Result<_, _>>()?;
+        let (issuances, pairs): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok((issuances, pairs.into_iter().flatten().collect()))
     }
+}
+
+/// One input, two outputs; `to` tells apart payments of one output.
+fn pay(key: &Key, outpoint: OutPoint, to: &str) -> anyhow::Result<Payment> {
+    let input = Input { outpoint, owner: key.address(), product: Product::Native, read_only: false };
+    let receiver = |part: &str| {
+        let what = [to, part].concat();
+        Address(blake(&what, &outpoint.txid.0, u64::from(outpoint.index)))
+    };
+    let outputs = vec![
+        Output::pay(receiver("paid"), Product::Native, Amount::new(AMOUNT / 4)?),
+        Output::pay(receiver("change"), Product::Native, Amount::new(AMOUNT - AMOUNT / 4)?),
+    ];
+    let body = body(vec![input], outputs, Bytes::new());
+    let txid = TxId::of_body(&body.encode());
+    let witness = Witness { owners: vec![key.prove(&txid)], ..Witness::default() };
+    Ok(Payment { txid, bytes: Transaction::assemble(&body, &witness)?.bytes })
 }
 
 fn body(inputs: Vec<Input>, outputs: Vec<Output>, metadata: Bytes) -> Body {

@@ -8,12 +8,14 @@
 
 mod error;
 mod planted;
+mod replay;
 mod seen;
 mod worker;
 
 pub use error::WorkerError;
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;
+pub use replay::replay;
 pub use seen::Seen;
 pub use worker::{Host, Limits, Observer, Worker, WorkerSpec};
 

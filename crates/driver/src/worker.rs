@@ -135,6 +135,11 @@ impl<H: Host> Worker<H> {
         })
     }
 
+    /// The next offset that it will consume.
+    pub fn next_input(&self) -> u64 {
+        self.next
+    }
+
     /// Works until `stop` is ready or something fails. Between batches only; a batch is never cut.
     pub async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), WorkerError> {
         loop {

@@ -14,7 +14,7 @@ use eschaton_ports::{Clock, Log, Rng, Signer, Store};
 pub use health::Health;
 pub use lookup::{Found, transaction};
 pub use telemetry::{Telemetry, TelemetryConfig};
-pub use threads::{WorkerThread, supervise};
+pub use threads::{Urgency, WorkerThread, supervise};
 pub use trace::{StepSpans, Tracing};
 
 /// The adapters that this process runs on. Only the wiring knows which they are.

@@ -5,6 +5,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Health;
 
+/// Whom the scheduler serves first when cores are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for its result.
+    Answering,
+    /// Its result may come a little later: it must not hold up those who answer.
+    Background,
+}
+
+/// A sixth or so of an answering thread's share.
+const BACKGROUND_NICE: i32 = 8;
+
 /// A worker's own thread with its own single-threaded runtime: steps and store reads are CPU and disk
 /// work that must not hold up the threads that serve gRPC.
 pub struct WorkerThread {
@@ -14,7 +26,7 @@ pub struct WorkerThread {
 
 impl WorkerThread {
     /// Runs `body` to its end on a new thread.
-    pub fn spawn<F, Fut>(name: &str, body: F) -> std::io::Result<Self>
+    pub fn spawn<F, Fut>(name: &str, urgency: Urgency, body: F) -> std::io::Result<Self>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()>,
@@ -22,7 +34,13 @@ impl WorkerThread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || runtime.block_on(async move { body().await }))?;
+            .spawn(move || {
+                if urgency == Urgency::Background {
+                    // On Linux this is per thread. Refused: it runs like the others.
+                    let _ = rustix::process::nice(BACKGROUND_NICE);
+                }
+                runtime.block_on(async move { body().await });
+            })?;
         Ok(Self { name: name.to_owned(), handle })
     }
 

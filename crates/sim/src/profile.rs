@@ -1,3 +1,5 @@
+use eschaton_ledger::LedgerConfig;
+
 use crate::dice::Dice;
 
 /// What one seed's world is like. Each kind of fault is on or off by itself ("swarm testing"): a world
@@ -72,6 +74,21 @@ impl Profile {
             odd_percent: dice.pick(&[0, 10, 30], 10),
             repeats_percent: dice.pick(&[0, 20, 60], 20),
             faults: Faults::from(dice),
+        }
+    }
+}
+
+impl Profile {
+    pub(crate) fn ledger(&self, shard: u32) -> LedgerConfig {
+        LedgerConfig {
+            shard,
+            shards: self.shards,
+            window_ms: self.window_ms,
+            window_max_ms: self.window_ms * 4,
+            wait_ms: self.wait_ms,
+            reserve_ms: self.reserve_ms,
+            pending_max: self.pending_max,
+            contenders_max: self.contenders_max,
         }
     }
 }

@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use conflict_resolver::ShardGauges;
+use eschaton_core::{Topic, TopicPartition};
+use eschaton_driver::Seen;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::audit::Audit;
@@ -10,7 +13,7 @@ use crate::bug::Bug;
 use crate::dice::Dice;
 use crate::event::Event;
 use crate::log::LogState;
-use crate::profile::Profile;
+use crate::profile::{Faults, Profile};
 use crate::store::StoreState;
 
 /// Where the simulated calendar begins.
@@ -65,11 +68,15 @@ pub(crate) struct World {
     /// False at quiet points.
     pub(crate) faults: bool,
     pub(crate) stopping: bool,
+    /// Submissions on their way to the log.
+    pub(crate) submitting: usize,
     pub(crate) log: LogState,
     pub(crate) store: StoreState,
     pub(crate) audit: Audit,
+    /// How far clients have read each partition's decisions, between two rounds.
+    pub(crate) tails: BTreeMap<u32, (u64, Seen)>,
     /// What the newest worker of each shard has pending.
-    pub(crate) gauges: Vec<Arc<[ShardGauges]>>,
+    pub(crate) gauges: BTreeMap<u32, Arc<[ShardGauges]>>,
     pub(crate) violation: Option<Violation>,
     trace: DefaultHasher,
     print: bool,
@@ -80,6 +87,8 @@ impl World {
         Self {
             seed,
             audit: Audit::new(profile.shards),
+            tails: BTreeMap::new(),
+            gauges: BTreeMap::new(),
             profile,
             bug,
             dice,
@@ -90,9 +99,9 @@ impl World {
             actor: 0,
             faults: true,
             stopping: false,
+            submitting: 0,
             log: LogState::default(),
             store: StoreState::default(),
-            gauges: Vec::new(),
             violation: None,
             trace: DefaultHasher::new(),
             print,
@@ -112,8 +121,8 @@ impl World {
     }
 
     /// A fault of a port happens now.
-    pub(crate) fn fault(&mut self, parts_per_million: u64) -> bool {
-        self.faults && self.dice.chance(parts_per_million)
+    pub(crate) fn fault(&mut self, parts_per_million: fn(&Faults) -> u64) -> bool {
+        self.faults && self.dice.chance(parts_per_million(&self.profile.faults))
     }
 
     /// Keeps the first violation; the run ends with it.
@@ -123,6 +132,16 @@ impl World {
         {
             self.violation = Some(Violation { seed: self.seed, invariant, detail, poll: self.polls });
         }
+    }
+
+    /// True when nothing is left to do: all consumed, decided and in the trees.
+    pub(crate) fn is_settled(&self) -> bool {
+        let consumed = (0..self.profile.shards).all(|partition| {
+            let at = TopicPartition { topic: Topic::Ledger, partition };
+            self.log.position(conflict_resolver::GROUP, at) == self.log.end(at)
+        });
+        let accepted = u64::try_from(self.audit.accepted.len()).unwrap_or(u64::MAX);
+        consumed && self.submitting == 0 && self.audit.pending == 0 && self.audit.trees.size() == accepted
     }
 
     /// Lets waiting tasks look again.
@@ -150,8 +169,7 @@ impl Sim {
             let mut world = self.world();
             let most = world.profile.faults.polls_max;
             let polls = if most == 0 { 0 } else { world.dice.below(most + 1) };
-            let slow = world.profile.faults.slow;
-            let late = if world.fault(slow) { world.dice.between(5, 1_500) } else { 0 };
+            let late = if world.fault(|faults| faults.slow) { world.dice.between(5, 1_500) } else { 0 };
             (polls, world.now_ms + late)
         };
         std::future::poll_fn(move |_: &mut Context<'_>| {

@@ -12,7 +12,8 @@ pub struct ResolverConfig {
 }
 
 impl ResolverConfig {
-    pub(crate) fn ledger(&self, shard: u32) -> LedgerConfig {
+    /// The core's settings for one shard.
+    pub fn ledger(&self, shard: u32) -> LedgerConfig {
         let sound = LedgerConfig::new(shard, self.shards);
         LedgerConfig {
             window_ms: self.window_ms,

@@ -7,7 +7,7 @@ mod metrics;
 mod ticker;
 mod worker;
 
-use eschaton_kit::{Health, Ports, StepSpans, WorkerThread, supervise};
+use eschaton_kit::{Health, Ports, StepSpans, Urgency, WorkerThread, supervise};
 use eschaton_driver::{Limits, Worker, WorkerSpec};
 use eschaton_ports::{Topic, TopicPartition};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Resolver {
                     .await;
                 }
             };
-            threads.push(WorkerThread::spawn(&part, body)?);
+            threads.push(WorkerThread::spawn(&part, Urgency::Answering, body)?);
         }
         let ticker = tokio::spawn(ticker::run(ports.clone(), gauges.clone(), config.tick_ms, stop.clone()));
         Ok(Self { threads, ticker, gauges })

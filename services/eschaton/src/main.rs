@@ -1,1 +1,72 @@
-fn main() {}
+//! The one binary: `eschaton run` is a node, everything else is its client: wallet, payments,
+//! transactions, proofs.
+
+mod cli;
+mod commands;
+mod out;
+mod run;
+mod session;
+mod when;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Task};
+use out::Out;
+use session::Session;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match perform(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough, as in `eschaton wallet history | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(cli: Cli) -> anyhow::Result<()> {
+    let task = match cli.task {
+        Task::Run(args) => return run::run(args),
+        Task::Client(task) => task,
+    };
+    let session = Session::new(cli.node, Out::new(cli.json));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(commands::perform(task, &session))
+}
+
+/// One line, whatever the error was made of. Nothing is left to say it to when that fails.
+fn complain(text: &str) {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(std::io::stderr(), "error: {line}");
+}
+
+/// Help and version as clap prints them; a mistake in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // The reader may be gone; that is no failure of ours.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    let text = error.render().to_string();
+    let said = text.split("\nUsage:").next().unwrap_or(&text);
+    let said = said.split("\nFor more information").next().unwrap_or(said);
+    complain(&format!("{}; see --help", said.trim().trim_start_matches("error: ")));
+    ExitCode::from(2)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

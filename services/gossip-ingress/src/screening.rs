@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use eschaton_types::{Rules, Transaction, TxError, TxId};
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
@@ -16,13 +17,14 @@ pub(crate) enum Item {
 /// Checks a batch on all cores, away from the threads that serve connections. `known` tells ids whose
 /// signatures need no check.
 pub(crate) async fn screen(
+    pool: &ThreadPool,
     items: Vec<Bytes>,
     rules: Rules,
     known: impl Fn(&TxId) -> bool + Send + Sync + 'static,
 ) -> Vec<Item> {
     let (answer, answered) = oneshot::channel();
     let count = items.len();
-    rayon::spawn(move || {
+    pool.spawn(move || {
         let screened: Vec<Item> = if count < 4 {
             items.into_iter().map(|bytes| one(bytes, &rules, &known)).collect()
         } else {

@@ -10,6 +10,7 @@ use eschaton_ports::{NewRecord, Topic, TopicPartition, TraceContext};
 use eschaton_types::pb::log::{LedgerInput, ledger_input::Kind};
 use eschaton_types::{Transaction, TxId};
 use prost::Message;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::screening::{Item, screen};
 use crate::waiting::{Batch, Entered, Place, Waiting};
@@ -33,13 +34,16 @@ struct Inner {
     ports: Ports,
     tracing: Tracing,
     waiting: Arc<Waiting>,
+    /// Signature checks, on all cores.
+    pool: ThreadPool,
 }
 
 impl Submitter {
     pub(crate) fn new(config: IngressConfig, ports: Ports, tracing: Tracing) -> anyhow::Result<Self> {
         let limits = Limits::new(config.undecided_max, config.undecided_bytes_max, config.client_share_percent)?;
         let waiting = Arc::new(Waiting::new(config.remembered_max, Admission::new(limits)));
-        Ok(Self(Arc::new(Inner { config, ports, tracing, waiting })))
+        let pool = ThreadPoolBuilder::new().thread_name(|n| format!("screen-{n}")).build()?;
+        Ok(Self(Arc::new(Inner { config, ports, tracing, waiting, pool })))
     }
 
     pub(crate) fn shards(&self) -> u32 {
@@ -86,7 +90,7 @@ impl Submitter {
         let span = inner.tracing.begin("gossip-ingress.submit", parent);
         let trace = span.as_ref().and_then(|span| span.context());
         let waiting = inner.waiting.clone();
-        let screened = screen(items, inner.config.rules, move |txid| waiting.known(txid)).await;
+        let screened = screen(&inner.pool, items, inner.config.rules, move |txid| waiting.known(txid)).await;
         metrics::screened_in(began.elapsed());
         let (batch, records, txids) = self.enter(client, screened, &sizes, trace);
         if !records.is_empty()

@@ -16,7 +16,7 @@ pub use config::ProverConfig;
 pub use grpc::ProofsService;
 pub use requests::{Asked, ProofError, ProofHandle, Requests, channel as request_channel};
 
-use eschaton_kit::{Health, Ports, WorkerThread, supervise};
+use eschaton_kit::{Health, Ports, Urgency, WorkerThread, supervise};
 use eschaton_proof::{SignedCheckpoint, VerifierKey};
 use futures::lock::Mutex;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Prover {
             })
             .await;
         };
-        let thread = WorkerThread::spawn("prover", body)?;
+        let thread = WorkerThread::spawn("prover", Urgency::Background, body)?;
         Ok(Self { handle, latest, verifier, thread })
     }
 

@@ -62,6 +62,16 @@ pub(crate) fn fix(config: &NodeConfig) -> anyhow::Result<()> {
     }
 }
 
+/// Shards and origin of a data directory that a node has used.
+pub(crate) fn recorded(dir: &Path) -> anyhow::Result<(u32, String)> {
+    let path = dir.join(FILE);
+    let bytes = fs::read(&path)
+        .with_context(|| format!("{} cannot be read; name a node's data directory", path.display()))?;
+    let found: Fixed = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is damaged; restore it from a backup", path.display()))?;
+    Ok((found.shards, found.origin))
+}
+
 /// The key that issues the native coin on a development network; made at first start, mode 0600.
 pub(crate) fn dev_issuer(dir: &Path, network: Network, rng: &dyn Rng) -> anyhow::Result<Key> {
     ensure!(network == Network::Dev, "only the network dev has an issuer of its own");

@@ -1,5 +1,7 @@
-//! All services in one process on the embedded adapters. [`wiring`] is the only file that names them.
+//! All services in one process on the embedded adapters. `wiring` and the offline
+//! `check` are the only files that name them.
 
+mod check;
 mod config;
 mod faucet;
 mod identity;
@@ -7,5 +9,6 @@ mod query;
 mod server;
 mod wiring;
 
+pub use check::{CheckReport, check};
 pub use config::NodeConfig;
 pub use wiring::Node;

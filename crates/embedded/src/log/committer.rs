@@ -181,7 +181,7 @@ impl Committer {
                 let Some(partition) = self.partitions.list.get(number) else { continue };
                 let mut chunks = Vec::new();
                 for (chunk, row) in chunk::encode(base, records) {
-                    batch.insert(&partition.keyspace, chunk.base.to_be_bytes(), Slice::from(row));
+                    batch.insert(&partition.keyspace, chunk.base.to_be_bytes(), Slice::from(&row[..]));
                     chunks.push(Arc::new(chunk));
                 }
                 grown.push((partition, chunks));
@@ -238,7 +238,7 @@ pub(super) fn read_owners(meta: &Keyspace) -> Result<Owners, String> {
     let mut owners = Owners::new();
     for row in meta.prefix(OWNER_PREFIX) {
         let (key, value) = row.into_inner().map_err(|error| format!("{error:?}"))?;
-        let (key, value) = (Bytes::from(key), Bytes::from(value));
+        let (key, value) = (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value));
         let read = read_owner(&key, value).ok_or_else(|| format!("row {} is broken", hex::encode(&key)))?;
         owners.insert(read.0, read.1);
     }

@@ -212,6 +212,6 @@ fn decode_row(at: TopicPartition, row: fjall::Guard) -> Result<Chunk, LogError> 
     let base = <[u8; 8]>::try_from(&*key)
         .map(u64::from_be_bytes)
         .map_err(|_| fatal(format!("a row of {at} has the key {}", hex::encode(&*key))))?;
-    chunk::decode(base, &Bytes::from(value))
+    chunk::decode(base, &Bytes::copy_from_slice(&value))
         .map_err(|wrong| fatal(format!("row {base} of partition {at} is damaged: {wrong}")))
 }

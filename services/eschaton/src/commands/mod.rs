@@ -1,0 +1,27 @@
+//! One module for each command.
+
+pub(crate) mod checkpoint;
+mod facts;
+pub(crate) mod pay;
+pub(crate) mod prove;
+mod show;
+pub(crate) mod status;
+pub(crate) mod tx;
+pub(crate) mod verify;
+pub(crate) mod wallet;
+
+use crate::cli::ClientTask;
+use crate::session::Session;
+
+/// Performs a client's command.
+pub(crate) async fn perform(task: ClientTask, session: &Session) -> anyhow::Result<()> {
+    match task {
+        ClientTask::Wallet(command) => wallet::perform(command, session).await,
+        ClientTask::Pay(args) => pay::perform(args, session).await,
+        ClientTask::Tx(command) => tx::perform(command, session).await,
+        ClientTask::Prove(command) => prove::perform(command, session).await,
+        ClientTask::Verify(command) => verify::perform(command, session),
+        ClientTask::Checkpoint(args) => checkpoint::perform(args, session).await,
+        ClientTask::Status(_) => status::perform(session).await,
+    }
+}
