@@ -15,7 +15,9 @@ use crate::Keyring;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The wallet holds too little.
-    #[error("not enough funds: have {have} spendable units of {product}, need {need}; receive more, or wait until resting and reserved outputs are free")]
+    #[error(
+        "not enough funds: have {have} spendable units of {product}, need {need}; receive more, or wait until resting and reserved outputs are free"
+    )]
     NotEnough {
         /// Which product.
         product: Product,
@@ -25,7 +27,9 @@ pub enum BuildError {
         need: Amount,
     },
     /// Enough, but in too many pieces.
-    #[error("{need} units of {product} take more than {INPUTS_MAX} outputs, the {INPUTS_MAX} that may be used hold {best}; consolidate first: pay {best} units to an address of your own, then try again")]
+    #[error(
+        "{need} units of {product} take more than {INPUTS_MAX} outputs, the {INPUTS_MAX} that may be used hold {best}; consolidate first: pay {best} units to an address of your own, then try again"
+    )]
     TooManyInputs {
         /// Which product.
         product: Product,

@@ -48,7 +48,9 @@ pub enum LightError {
         path: PathBuf,
     },
     /// The node shows an older checkpoint than one seen before.
-    #[error("the node shows checkpoint {found}, but {seen} was seen before: a node that lags or hides; ask again or ask another")]
+    #[error(
+        "the node shows checkpoint {found}, but {seen} was seen before: a node that lags or hides; ask again or ask another"
+    )]
     Older {
         /// What it shows.
         found: u64,
@@ -250,7 +252,11 @@ mod tests {
     }
 
     fn proof(old: &SignedCheckpoint, new: &SignedCheckpoint) -> Bytes {
-        encode(&ConsistencyProof { old_note: old.note().clone(), new_note: new.note().clone(), path: Bytes::new() })
+        encode(&ConsistencyProof {
+            old_note: old.note().clone(),
+            new_note: new.note().clone(),
+            path: Bytes::new(),
+        })
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub enum NodeError {
         detail: String,
     },
     /// No connection, or the node is not ready; tried until the budget was spent.
-    #[error("node {endpoint} cannot be reached ({detail}) after {attempts} attempts; check that it runs, and the address in --node or ESCHATON_NODE")]
+    #[error(
+        "node {endpoint} cannot be reached ({detail}) after {attempts} attempts; check that it runs, and the address in --node or ESCHATON_NODE"
+    )]
     Unreachable {
         /// Which.
         endpoint: String,
@@ -141,7 +143,9 @@ impl Node {
     pub fn new(options: NodeOptions) -> Result<Self, NodeError> {
         let wrong = |detail: String| NodeError::Endpoint { endpoint: options.endpoint.clone(), detail };
         if !options.endpoint.starts_with("http://") {
-            return Err(wrong("it does not begin with http:// (TLS ends at a proxy in front of the node)".to_owned()));
+            return Err(wrong(
+                "it does not begin with http:// (TLS ends at a proxy in front of the node)".to_owned(),
+            ));
         }
         let channel = Endpoint::from_shared(options.endpoint.clone())
             .map_err(|error| wrong(error.to_string()))?
@@ -365,15 +369,20 @@ impl Node {
     fn error(&self, what: &'static str, status: &Status, attempts: u32) -> NodeError {
         let detail = status.message().to_owned();
         match status.code() {
-            Code::Unavailable => {
-                NodeError::Unreachable { endpoint: self.options.endpoint.clone(), detail: reason(status), attempts }
-            }
+            Code::Unavailable => NodeError::Unreachable {
+                endpoint: self.options.endpoint.clone(),
+                detail: reason(status),
+                attempts,
+            },
             Code::DeadlineExceeded | Code::Cancelled => {
                 NodeError::Timeout { what, timeout_ms: self.options.request_timeout.as_millis() }
             }
             Code::ResourceExhausted => {
                 let wait = answer::pushback(status).flatten().unwrap_or(Duration::from_secs(1));
-                NodeError::Busy { detail, retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
+                NodeError::Busy {
+                    detail,
+                    retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                }
             }
             Code::NotFound => NodeError::NotFound { what, detail },
             Code::Unimplemented => NodeError::NotServed { what, detail },

@@ -40,7 +40,9 @@ pub enum OutboxError {
         detail: String,
     },
     /// The bound on entries.
-    #[error("{ENTRIES_MAX} payments are undecided, the most at once; settle them with `eschaton pay --resume`")]
+    #[error(
+        "{ENTRIES_MAX} payments are undecided, the most at once; settle them with `eschaton pay --resume`"
+    )]
     Full,
 }
 
@@ -156,7 +158,11 @@ impl Outbox {
 
     /// Outputs that entries spend: not to be chosen again.
     pub fn reserved(entries: &[Entry]) -> HashSet<OutPoint> {
-        entries.iter().flat_map(|entry| entry.transaction.body.consumed()).map(|input| input.outpoint).collect()
+        entries
+            .iter()
+            .flat_map(|entry| entry.transaction.body.consumed())
+            .map(|input| input.outpoint)
+            .collect()
     }
 
     /// Removes an entry unless its payment is open. Removing twice is fine.

@@ -19,7 +19,12 @@ impl Backoff {
 
     /// How long to pause, or none when the budget does not allow it. `pushback` is the node's own
     /// wish and is the least; `random` spreads clients: a pause grows by up to half.
-    pub(crate) fn pause(&mut self, elapsed: Duration, pushback: Option<Duration>, random: u32) -> Option<Duration> {
+    pub(crate) fn pause(
+        &mut self,
+        elapsed: Duration,
+        pushback: Option<Duration>,
+        random: u32,
+    ) -> Option<Duration> {
         let base = pushback.unwrap_or(Duration::ZERO).max(self.next);
         self.next = self.next.saturating_mul(2).min(LONGEST);
         let jitter = base.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0);

@@ -16,7 +16,9 @@ pub enum AmountTextError {
         text: String,
     },
     /// A decimal point and no suffix.
-    #[error("`{text}` has a decimal point but no suffix; write {text}coins for coins, or a whole number of units")]
+    #[error(
+        "`{text}` has a decimal point but no suffix; write {text}coins for coins, or a whole number of units"
+    )]
     NoSuffix {
         /// What was written.
         text: String,
@@ -97,14 +99,32 @@ mod tests {
             assert_eq!(parse_amount(text).map(Amount::units), Ok(units), "{text}");
         }
         for text in [
-            "", "-1", "+1", "1e9", "1_000", "1,5", " 1", "1 ", ".5coins", "1.coins", "coins", "1 coins",
-            "-1coins", "1.2.3coins", "0x10", "1.+5coins", "٣", "1.5COINS",
+            "",
+            "-1",
+            "+1",
+            "1e9",
+            "1_000",
+            "1,5",
+            " 1",
+            "1 ",
+            ".5coins",
+            "1.coins",
+            "coins",
+            "1 coins",
+            "-1coins",
+            "1.2.3coins",
+            "0x10",
+            "1.+5coins",
+            "٣",
+            "1.5COINS",
         ] {
             assert!(matches!(parse_amount(text), Err(AmountTextError::Form { .. })), "{text:?}");
         }
         assert!(matches!(parse_amount("1.5"), Err(AmountTextError::NoSuffix { .. })));
         assert!(matches!(parse_amount("1.0000000001coins"), Err(AmountTextError::TooFine { .. })));
-        for text in ["1000000000000000001", "1000000000.000000001coins", "99999999999999999999", "99999999999coins"] {
+        for text in
+            ["1000000000000000001", "1000000000.000000001coins", "99999999999999999999", "99999999999coins"]
+        {
             assert!(matches!(parse_amount(text), Err(AmountTextError::Range(_))), "{text}");
         }
     }

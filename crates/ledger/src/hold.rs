@@ -9,7 +9,7 @@ use eschaton_types::{OutPoint, TxId};
 
 use crate::job::{shards_of, Job};
 use crate::step::Step;
-use crate::weigh::{judge as weigh_contenders, Contender, Verdict};
+use crate::weigh::{judge as weigh_contenders, Verdict};
 use crate::{judge, keys};
 
 impl Step<'_> {
@@ -115,7 +115,8 @@ impl Step<'_> {
         job.window_ends_ms = 0;
         let txid = job.txid();
         if job.coordinator != self.shard() {
-            let grant = Grant { txid: txid.to_bytes(), shard: self.shard(), facts: job.facts() };
+            let (shard, attempt) = (self.shard(), job.attempt);
+            let grant = Grant { txid: txid.to_bytes(), shard, facts: job.facts(), attempt };
             self.send(job.coordinator, Kind::Grant(grant));
             self.save(job);
             return Ok(());
@@ -130,7 +131,8 @@ impl Step<'_> {
     pub(crate) fn ask_next(&mut self, txid: &TxId) -> Result<(), CoreError> {
         let Some(job) = self.ledger.jobs.get(txid) else { return Ok(()) };
         let Some(next) = job.to_ask.first().copied() else { return self.conclude(txid) };
-        let reserve = Reserve { transaction: job.tx.bytes.clone(), coordinator: self.shard() };
+        let (coordinator, attempt) = (self.shard(), job.attempt);
+        let reserve = Reserve { transaction: job.tx.bytes.clone(), coordinator, attempt };
         self.send(next, Kind::Reserve(reserve));
         Ok(())
     }
@@ -156,7 +158,7 @@ impl Step<'_> {
         self.accept(&job.tx, job.arrived)
     }
 
-    /// Spends what a job consumes here; contenders lose, and what was only read is free again.
+    /// Spends what a job consumes here; what was only read is free again.
     pub(crate) fn spend_held(&mut self, job: &Job, held: Vec<OutPoint>) -> Result<(), CoreError> {
         let txid = job.txid();
         let mut spent = BTreeSet::new();
@@ -170,16 +172,6 @@ impl Step<'_> {
             })?;
             self.spend(input, row, &txid)?;
             spent.insert(input.outpoint);
-        }
-        for outpoint in &spent {
-            for loser in self.ledger.queued.get(outpoint).cloned().unwrap_or_default() {
-                let mut rejection = judge::reject(
-                    Reason::ConflictLost,
-                    format!("transaction {txid} spent {outpoint} first; choose another output"),
-                );
-                rejection.spent_by = txid.to_bytes();
-                self.abort(&loser, rejection);
-            }
         }
         self.free(held.into_iter().filter(|outpoint| !spent.contains(outpoint)), None);
         Ok(())
@@ -233,13 +225,14 @@ impl Step<'_> {
         if job.coordinator == self.shard() {
             self.decide_rejected(&job.txid(), job.arrived, rejection);
         } else {
-            self.refuse(&job.txid(), job.coordinator, rejection);
+            self.refuse(job, rejection);
         }
     }
 
-    pub(crate) fn refuse(&mut self, txid: &TxId, coordinator: u32, rejection: Rejection) {
-        let refuse = Refuse { txid: txid.to_bytes(), shard: self.shard(), rejection: Some(rejection) };
-        self.send(coordinator, Kind::Refuse(refuse));
+    pub(crate) fn refuse(&mut self, job: &Job, rejection: Rejection) {
+        let (shard, attempt) = (self.shard(), job.attempt);
+        let refuse = Refuse { txid: job.txid().to_bytes(), shard, rejection: Some(rejection), attempt };
+        self.send(job.coordinator, Kind::Refuse(refuse));
     }
 
     /// Everything that falls due by now, in order of time, then of id.
@@ -250,9 +243,9 @@ impl Step<'_> {
             }
             self.ledger.timers.remove(&(at, txid));
             let Some(job) = self.ledger.jobs.get(&txid) else { continue };
-            if job.stage == Stage::Window && job.window_ends_ms <= self.now {
+            if job.stage == Stage::Window {
                 self.end_window(&txid)?;
-            } else if job.deadline_ms > 0 && job.deadline_ms <= self.now && job.stage != Stage::Window {
+            } else {
                 let rejection = match job.stage {
                     Stage::Waiting => judge::reject(
                         Reason::UnknownInput,
@@ -281,13 +274,8 @@ impl Step<'_> {
             .map(|(_, input)| input.outpoint)
             .collect();
         for outpoint in consumed {
-            let contenders: Vec<_> = std::iter::once(txid)
-                .chain(self.ledger.queued.get(&outpoint).into_iter().flatten())
-                .filter_map(|txid| {
-                    let job = self.ledger.jobs.get(txid)?;
-                    Some(Contender { txid: *txid, arrived: job.arrived })
-                })
-                .collect();
+            let queued = self.ledger.queued.get(&outpoint).into_iter().flatten();
+            let contenders = self.ledger.by_arrival(std::iter::once(txid).chain(queued));
             if contenders.len() == 1 {
                 continue;
             }

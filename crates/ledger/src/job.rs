@@ -16,6 +16,9 @@ pub(crate) struct Job {
     /// Offset at which it arrived here.
     pub(crate) arrived: u64,
     pub(crate) coordinator: u32,
+    /// Offset at which it arrived at the coordinator. Names this attempt: after one that was given up
+    /// the same transaction may come again, while answers to the first are still on their way.
+    pub(crate) attempt: u64,
     pub(crate) stage: Stage,
     /// Coordinator: when to give up. 0: never on one's own (another shard decides).
     pub(crate) deadline_ms: u64,
@@ -41,6 +44,13 @@ impl Job {
         tx.body.inputs.iter().enumerate().filter(move |(_, input)| shard_of(&input.owner, shards) == shard)
     }
 
+    /// When to look at it again, in log time. One time for each job, and from its row alone: a shard
+    /// that loads its rows must see the same things fall due in the same order.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let at = if self.stage == Stage::Window { self.window_ends_ms } else { self.deadline_ms };
+        Some(at).filter(|at| *at > 0)
+    }
+
     /// Facts of this shard's inputs.
     pub(crate) fn facts(&self) -> Vec<InputFact> {
         self.local
@@ -61,6 +71,7 @@ impl Job {
             transaction: self.tx.bytes.clone(),
             arrived: self.arrived,
             coordinator: self.coordinator,
+            attempt: self.attempt,
             stage: self.stage.into(),
             deadline_ms: self.deadline_ms,
             window_ends_ms: self.window_ends_ms,
@@ -92,6 +103,7 @@ impl Job {
             tx,
             arrived: row.arrived,
             coordinator: row.coordinator,
+            attempt: row.attempt,
             stage,
             deadline_ms: row.deadline_ms,
             window_ends_ms: row.window_ends_ms,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eschaton_types::pb::log::{InputFact, Reason, Rejection};
 use eschaton_types::pb::state::OutputRow;
-use eschaton_types::{sum_by_product, Amount, Body, Input, Product, TxId};
+use eschaton_types::{sum_by_product, Amount, Body, Input, OutPoint, Product, TxId};
 
 /// Builds a rejection.
 pub(crate) fn reject(reason: Reason, message: impl Into<String>) -> Rejection {
@@ -17,6 +17,15 @@ pub(crate) fn spent(position: usize, by: &[u8]) -> Rejection {
         reason: Reason::Spent.into(),
         message: format!("input {position} is already spent by transaction {text}; choose another output"),
         spent_by: by,
+    }
+}
+
+/// For those that saw an output live and come too late.
+pub(crate) fn lost(outpoint: &OutPoint, by: &TxId) -> Rejection {
+    Rejection {
+        reason: Reason::ConflictLost.into(),
+        message: format!("transaction {by} spent {outpoint} first; choose another output"),
+        spent_by: by.to_bytes(),
     }
 }
 

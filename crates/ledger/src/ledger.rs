@@ -9,7 +9,7 @@ use prost::Message;
 
 use crate::job::{shards_of, Job};
 use crate::step::Step;
-use crate::{keys, FirstSeen, LedgerConfig, Weigh};
+use crate::{keys, Contender, FirstSeen, LedgerConfig, Weigh};
 
 /// What a shard consumes, decoded.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum Input {
         tx: Box<Transaction>,
         /// Where the answer goes.
         coordinator: u32,
+        /// Offset of the submission there.
+        attempt: u64,
     },
     /// A hold that this shard asked for.
     Grant(pb::Grant),
@@ -64,10 +66,12 @@ pub struct Ledger {
     pub(crate) jobs: BTreeMap<TxId, Job>,
     /// Who holds an output.
     pub(crate) claims: HashMap<OutPoint, TxId>,
-    /// Who wants a held output, in order of arrival.
-    pub(crate) queued: HashMap<OutPoint, Vec<TxId>>,
+    /// Who stands in line for an output, which another may hold or not: one waits for all it wants.
+    pub(crate) queued: HashMap<OutPoint, BTreeSet<TxId>>,
+    /// Who has seen an output's row, and would be wrong about it once another spends it.
+    pub(crate) watching: HashMap<OutPoint, BTreeSet<TxId>>,
     /// Who waits for an output that is not known yet.
-    pub(crate) waiting: HashMap<OutPoint, Vec<TxId>>,
+    pub(crate) waiting: HashMap<OutPoint, BTreeSet<TxId>>,
     /// When to look at a job again, in log time.
     pub(crate) timers: BTreeSet<(LogTime, TxId)>,
 }
@@ -90,12 +94,12 @@ impl Ledger {
             jobs: BTreeMap::new(),
             claims: HashMap::new(),
             queued: HashMap::new(),
+            watching: HashMap::new(),
             waiting: HashMap::new(),
             timers: BTreeSet::new(),
         };
-        let mut jobs = pending.into_iter().map(|row| Job::from_row(&row)).collect::<Result<Vec<_>, _>>()?;
-        jobs.sort_by_key(|job| (job.stage == Stage::Queued, job.arrived));
-        for job in jobs {
+        for row in pending {
+            let job = Job::from_row(&row)?;
             ledger.index(&job);
             ledger.jobs.insert(job.txid(), job);
         }
@@ -134,26 +138,30 @@ impl Ledger {
             .collect()
     }
 
-    /// Enters a job in the look-up tables, as its stage demands.
+    /// Local inputs whose rows a job has seen.
+    fn seen(&self, job: &Job) -> Vec<OutPoint> {
+        Job::inputs_of(&job.tx, self.config.shard, self.config.shards)
+            .filter(|(position, _)| job.local.contains_key(position))
+            .map(|(_, input)| input.outpoint)
+            .collect()
+    }
+
+    /// Enters a job in the look-up tables, as its stage demands. Every entry follows from the job's row
+    /// alone, so that a shard which loads its rows goes on exactly as the one that wrote them.
     pub(crate) fn index(&mut self, job: &Job) {
         let txid = job.txid();
+        for outpoint in self.seen(job) {
+            self.watching.entry(outpoint).or_default().insert(txid);
+        }
         match job.stage {
             Stage::Waiting => {
                 for outpoint in self.missing(job) {
-                    let waiting = self.waiting.entry(outpoint).or_default();
-                    if !waiting.contains(&txid) {
-                        waiting.push(txid);
-                    }
+                    self.waiting.entry(outpoint).or_default().insert(txid);
                 }
             }
             Stage::Queued => {
                 for outpoint in self.claimed_by(job) {
-                    if self.claims.get(&outpoint).is_some_and(|holder| *holder != txid) {
-                        let queue = self.queued.entry(outpoint).or_default();
-                        if !queue.contains(&txid) {
-                            queue.push(txid);
-                        }
-                    }
+                    self.queued.entry(outpoint).or_default().insert(txid);
                 }
             }
             Stage::Window | Stage::Held => {
@@ -163,31 +171,25 @@ impl Ledger {
             }
             Stage::Unspecified => {}
         }
-        for at in [job.deadline_ms, job.window_ends_ms] {
-            if at > 0 {
-                self.timers.insert((at, txid));
-            }
-        }
+        self.timers.extend(job.due_ms().map(|at| (at, txid)));
     }
 
     /// Takes a job out of the look-up tables; gives the outputs that it held.
     pub(crate) fn unindex(&mut self, job: &Job) -> Vec<OutPoint> {
         let txid = job.txid();
-        for (table, outpoints) in [
-            (&mut self.waiting, Job::inputs_of(&job.tx, self.config.shard, self.config.shards)),
-            (&mut self.queued, Job::inputs_of(&job.tx, self.config.shard, self.config.shards)),
-        ] {
-            for (_, input) in outpoints {
-                if let Some(list) = table.get_mut(&input.outpoint) {
-                    list.retain(|waiting| *waiting != txid);
-                    if list.is_empty() {
+        for table in [&mut self.waiting, &mut self.queued, &mut self.watching] {
+            for (_, input) in Job::inputs_of(&job.tx, self.config.shard, self.config.shards) {
+                if let Some(entered) = table.get_mut(&input.outpoint) {
+                    entered.remove(&txid);
+                    if entered.is_empty() {
                         table.remove(&input.outpoint);
                     }
                 }
             }
         }
-        self.timers.remove(&(job.deadline_ms, txid));
-        self.timers.remove(&(job.window_ends_ms, txid));
+        if let Some(at) = job.due_ms() {
+            self.timers.remove(&(at, txid));
+        }
         let held: Vec<_> = self
             .claimed_by(job)
             .into_iter()
@@ -197,6 +199,15 @@ impl Ledger {
             self.claims.remove(outpoint);
         }
         held
+    }
+
+    /// These in order of arrival.
+    pub(crate) fn by_arrival<'a>(&self, txids: impl IntoIterator<Item = &'a TxId>) -> Vec<Contender> {
+        let jobs = txids.into_iter().filter_map(|txid| self.jobs.get(txid));
+        let mut contenders: Vec<_> =
+            jobs.map(|job| Contender { txid: job.txid(), arrived: job.arrived }).collect();
+        contenders.sort_unstable_by_key(|contender| (contender.arrived, contender.txid));
+        contenders
     }
 }
 
@@ -214,7 +225,8 @@ impl Core for Ledger {
         Ok(match message.kind.ok_or_else(|| damaged("ledger input of an unknown kind".to_owned()))? {
             Kind::Submit(bytes) => Input::Submit(transaction(bytes)?),
             Kind::Reserve(reserve) => {
-                Input::Reserve { tx: transaction(reserve.transaction)?, coordinator: reserve.coordinator }
+                let pb::Reserve { transaction: bytes, coordinator, attempt } = reserve;
+                Input::Reserve { tx: transaction(bytes)?, coordinator, attempt }
             }
             Kind::Grant(grant) => Input::Grant(grant),
             Kind::Refuse(refuse) => Input::Refuse(refuse),
@@ -274,7 +286,7 @@ impl Core for Ledger {
         step.run_timers()?;
         match input {
             Input::Submit(tx) => step.submit(*tx)?,
-            Input::Reserve { tx, coordinator } => step.reserve(*tx, coordinator)?,
+            Input::Reserve { tx, coordinator, attempt } => step.reserve(*tx, coordinator, attempt)?,
             Input::Grant(grant) => step.granted(grant)?,
             Input::Refuse(refuse) => step.refused(refuse)?,
             Input::Settle { txid, commit } => step.settled(txid, commit)?,

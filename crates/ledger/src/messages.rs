@@ -5,6 +5,7 @@ use eschaton_types::pb::log::{Grant, Reason, Refuse};
 use eschaton_types::pb::state::Stage;
 use eschaton_types::TxId;
 
+use crate::job::Job;
 use crate::ledger::Credit;
 use crate::step::Step;
 use crate::{judge, keys};
@@ -14,8 +15,9 @@ impl Step<'_> {
         let txid = parse(&grant.txid)?;
         let key = keys::pending(self.shard(), &txid);
         let Some(job) = self.ledger.jobs.get_mut(&txid) else { return Ok(()) };
-        // Anything else is late: the transaction was given up and the hold is being released.
-        if job.stage != Stage::Held || job.to_ask.first() != Some(&grant.shard) {
+        // Anything else is late: that attempt was given up and its hold is being released.
+        let asked = job.attempt == grant.attempt && job.to_ask.first() == Some(&grant.shard);
+        if job.stage != Stage::Held || !asked {
             return Ok(());
         }
         job.to_ask.remove(0);
@@ -26,8 +28,8 @@ impl Step<'_> {
 
     pub(crate) fn refused(&mut self, refuse: Refuse) -> Result<(), CoreError> {
         let txid = parse(&refuse.txid)?;
-        let asked = self.ledger.jobs.get(&txid).and_then(|job| job.to_ask.first()) == Some(&refuse.shard);
-        if asked {
+        let asked = |job: &Job| job.attempt == refuse.attempt && job.to_ask.first() == Some(&refuse.shard);
+        if self.ledger.jobs.get(&txid).is_some_and(asked) {
             let rejection = refuse
                 .rejection
                 .unwrap_or_else(|| judge::reject(Reason::TimedOut, "another shard refused; submit it again"));

@@ -7,7 +7,7 @@ use eschaton_types::pb::state::{OutputRow, TransactionRow};
 use eschaton_types::{shard_of, Input, OutPoint, Transaction, TxId};
 use prost::Message;
 
-use crate::{keys, Ledger};
+use crate::{judge, keys, Contender, Ledger};
 
 /// One input on its way through a shard.
 pub(crate) struct Step<'a> {
@@ -140,11 +140,12 @@ impl<'a> Step<'a> {
     pub(crate) fn create(&mut self, key: Bytes, outpoint: &OutPoint, row: &OutputRow) {
         self.rows.put(Table::Outputs, key, Bytes::from(row.encode_to_vec()));
         let Some(waiting) = self.ledger.waiting.remove(outpoint) else { return };
-        for txid in waiting {
+        for Contender { txid, .. } in self.ledger.by_arrival(&waiting) {
             if let Some(job) = self.ledger.jobs.get_mut(&txid) {
                 let position = job.tx.body.inputs.iter().position(|input| input.outpoint == *outpoint);
                 if let Some(position) = position {
                     job.local.insert(position, row.clone());
+                    self.ledger.watching.entry(*outpoint).or_default().insert(txid);
                 }
                 self.rows.put(
                     Table::Pending,
@@ -156,7 +157,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Marks a local output spent. `row` is its live row, which the caller read or held.
+    /// Marks a local output spent, and ends every other transaction that saw it live: those that want
+    /// it, and those that only read it. `row` is its live row, which the caller read or held.
     pub(crate) fn spend(&mut self, input: &Input, row: &OutputRow, by: &TxId) -> Result<(), CoreError> {
         if !row.spent_by.is_empty() {
             return Err(CoreError::Invariant {
@@ -167,6 +169,12 @@ impl<'a> Step<'a> {
         let spent = OutputRow { spent_by: by.to_bytes(), spent_at_ms: self.now, ..row.clone() };
         let key = keys::output(&input.owner, &input.outpoint);
         self.rows.put(Table::Outputs, key, Bytes::from(spent.encode_to_vec()));
+        let watching = self.ledger.watching.get(&input.outpoint).into_iter().flatten();
+        for Contender { txid, .. } in self.ledger.by_arrival(watching) {
+            if txid != *by {
+                self.abort(&txid, judge::lost(&input.outpoint, by));
+            }
+        }
         Ok(())
     }
 }

@@ -66,11 +66,11 @@ impl Step<'_> {
             return self.accept(&tx, self.offset);
         }
         let deadline_ms = self.now.saturating_add(self.ledger.config.wait_ms);
-        let job = self.job(tx, self.shard(), deadline_ms, local.rows);
+        let job = self.job(tx, self.shard(), self.offset, deadline_ms, local.rows);
         self.enter(job)
     }
 
-    pub(crate) fn reserve(&mut self, tx: Transaction, coordinator: u32) -> Result<(), CoreError> {
+    pub(crate) fn reserve(&mut self, tx: Transaction, coordinator: u32, attempt: u64) -> Result<(), CoreError> {
         if self.ledger.jobs.contains_key(&tx.txid) {
             return Ok(());
         }
@@ -78,22 +78,29 @@ impl Step<'_> {
         if local.repeated {
             return Ok(());
         }
-        let txid = tx.txid;
-        let job = self.job(tx, coordinator, 0, local.rows);
+        let job = self.job(tx, coordinator, attempt, 0, local.rows);
         match local.refused {
             Some(rejection) => {
-                self.refuse(&txid, coordinator, rejection);
+                self.refuse(&job, rejection);
                 Ok(())
             }
             None => self.enter(job),
         }
     }
 
-    fn job(&self, tx: Transaction, coordinator: u32, deadline_ms: u64, local: BTreeMap<usize, OutputRow>) -> Job {
+    fn job(
+        &self,
+        tx: Transaction,
+        coordinator: u32,
+        attempt: u64,
+        deadline_ms: u64,
+        local: BTreeMap<usize, OutputRow>,
+    ) -> Job {
         Job {
             tx,
             arrived: self.offset,
             coordinator,
+            attempt,
             stage: Stage::Waiting,
             deadline_ms,
             window_ends_ms: 0,

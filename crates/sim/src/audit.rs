@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use eschaton_core::{RecordId, Table, Topic, TopicPartition};
-use eschaton_ledger::keys;
+use eschaton_ledger::{keys, shards_of};
 use eschaton_ports::{LogRecord, NewRecord};
 use eschaton_types::pb::log::{Changes, Credit, Decision, LedgerInput, State, ledger_input::Kind};
 use eschaton_types::pb::state::{OutputRow, TotalRow};
@@ -44,7 +44,28 @@ pub(crate) struct Audit {
     /// Accepted, as clients were told.
     told: BTreeMap<TxId, bool>,
     pub(crate) trees: TreeAudit,
+    /// How often each kind of thing happened: a checker that never sees a thing checks nothing of it.
+    pub(crate) coverage: Coverage,
 }
+
+/// Work that is not done.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Records of topic `ledger` that no worker has consumed.
+    records: u64,
+    pending: usize,
+    in_trees: u64,
+    accepted: usize,
+}
+
+impl Left {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.records == 0 && self.pending == 0 && usize::try_from(self.in_trees) == Ok(self.accepted)
+    }
+}
+
+/// Counts by name.
+pub type Coverage = BTreeMap<&'static str, u64>;
 
 impl Audit {
     pub(crate) fn new(shards: u32) -> Self {
@@ -62,6 +83,7 @@ impl Audit {
             states: BTreeMap::new(),
             told: BTreeMap::new(),
             trees: TreeAudit::new(shards),
+            coverage: Coverage::new(),
         }
     }
 
@@ -76,6 +98,10 @@ impl Audit {
 
     pub(crate) fn transaction(&self, txid: &TxId) -> Option<Arc<Transaction>> {
         self.transactions.get(txid).cloned()
+    }
+
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        *self.coverage.entry(what).or_default() += 1;
     }
 
     /// L3: an id once published says the same for ever.
@@ -244,6 +270,17 @@ impl Audit {
         let tx = self.known(&decision.txid)?;
         let before = self.accepted.contains_key(&tx.txid);
         let accepts = decision.state() == State::Accepted;
+        self.saw(match (&decision.rejection, decision.repeated_answer) {
+            (Some(rejection), _) => rejection.reason().as_str_name(),
+            (None, true) => "repeated answer",
+            (None, false) if !accepts => "pending",
+            (None, false) if tx.is_issuance() => "issuance accepted",
+            (None, false) => match shards_of(&tx, self.shards).len() {
+                1 => "accepted in one shard",
+                2 => "accepted in two shards",
+                _ => "accepted in more shards",
+            },
+        });
         if decision.repeated_answer {
             return if accepts && !before {
                 broken("L3", format!("{} is answered ACCEPTED and was not accepted", tx.txid))
@@ -300,6 +337,20 @@ impl Audit {
     /// P1 after every commit.
     pub(crate) fn checkpoints(&mut self, log: &LogState) -> Result<(), Broken> {
         self.trees.follow(log)
+    }
+
+    /// What is not done yet.
+    pub(crate) fn left(&self, log: &LogState) -> Left {
+        let behind = |partition| {
+            let at = TopicPartition { topic: Topic::Ledger, partition };
+            log.end(at).abs_diff(log.position(conflict_resolver::GROUP, at))
+        };
+        Left {
+            records: (0..self.shards).map(behind).sum(),
+            pending: self.pending,
+            in_trees: self.trees.size(),
+            accepted: self.accepted.len(),
+        }
     }
 
     /// L3 and L4 when nothing moves any more.

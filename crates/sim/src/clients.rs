@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conflict_resolver::ShardGauges;
 use eschaton_core::{Topic, TopicPartition};
-use eschaton_driver::Seen;
 use eschaton_ledger::shards_of;
 use eschaton_ports::{Clock, Log, NewRecord};
 use eschaton_types::pb::log::{Decision, LedgerInput, Reason, State, Tick, ledger_input::Kind};

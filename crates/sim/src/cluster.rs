@@ -16,6 +16,8 @@ use crate::world::{Broken, Gate, Sim, broken};
 
 /// A run that takes longer than this hangs.
 const POLLS_MAX: u64 = 3_000_000;
+/// Without faults everything is decided long before this much simulated time has passed.
+const DRAIN_MS: u64 = 120_000;
 
 type Work = Pin<Box<dyn Future<Output = Result<(), WorkerError>>>>;
 
@@ -41,14 +43,13 @@ pub(crate) struct Cluster {
     tasks: Vec<Task>,
     homes: BTreeMap<Part, Home>,
     next_id: u64,
-    pub(crate) crashes: u64,
 }
 
 impl Cluster {
     pub(crate) fn new(sim: &Sim) -> Self {
         let shards = sim.world().profile.shards;
         let homes = (0..shards).map(Part::Shard).chain([Part::Prover]).map(|part| (part, Home::default()));
-        Self { sim: sim.clone(), tasks: Vec::new(), homes: homes.collect(), next_id: 1, crashes: 0 }
+        Self { sim: sim.clone(), tasks: Vec::new(), homes: homes.collect(), next_id: 1 }
     }
 
     /// Starts a task of the outside.
@@ -85,9 +86,33 @@ impl Cluster {
         true
     }
 
+    /// Faults end; goes on until nothing is left to do. L4 when something stays.
+    pub(crate) fn drain(&mut self) -> bool {
+        let until_ms = {
+            let mut world = self.sim.world();
+            world.faults = false;
+            world.now_ms + DRAIN_MS
+        };
+        let sim = self.sim.clone();
+        let late = || sim.world().now_ms > until_ms;
+        let went = self.run(|cluster| cluster.is_whole() && sim.world().is_settled() || late());
+        let mut world = sim.world();
+        if went && world.now_ms > until_ms {
+            let left = world.audit.left(&world.log);
+            let verdict = broken("L4", format!("without faults this is left: {left:?}"));
+            world.check(verdict);
+        }
+        went && world.violation.is_none()
+    }
+
     /// True when only endless tasks of the outside are left.
     pub(crate) fn outsiders(&self) -> usize {
         self.tasks.iter().filter(|task| task.part.is_none()).count()
+    }
+
+    /// True when every part is open or opening.
+    fn is_whole(&self) -> bool {
+        self.homes.values().all(|home| home.task.is_some())
     }
 
     /// True when every task has ended.
@@ -180,7 +205,6 @@ impl Cluster {
     }
 
     fn crash(&mut self, place: usize) {
-        self.crashes += 1;
         let task = self.tasks.swap_remove(place);
         self.leave(task.part, task.id);
     }

@@ -18,3 +18,22 @@ pub(crate) enum Event {
     Takeover { part: String },
     Quiet { round: u64 },
 }
+
+impl Event {
+    /// What is counted of it.
+    pub(crate) fn counted(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Fenced { .. } => "fenced commits",
+            Self::Torn { .. } => "torn commits",
+            Self::LogUnavailable { applied: true } => "log unsure",
+            Self::LogUnavailable { applied: false } => "log refused",
+            Self::Apply { late: true, .. } => "late batches",
+            Self::StoreUnavailable { applied: true } => "store unsure",
+            Self::StoreUnavailable { applied: false } => "store refused",
+            Self::Crash { .. } => "worker crashes",
+            Self::MachineCrash { .. } => "machine crashes",
+            Self::Takeover { .. } => "takeovers",
+            _ => return None,
+        })
+    }
+}

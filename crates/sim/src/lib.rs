@@ -22,6 +22,7 @@ mod trees;
 mod workload;
 mod world;
 
+pub use audit::Coverage;
 pub use bug::Bug;
 pub use run::{Outcome, run, run_twice};
 pub use world::Violation;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use eschaton_sim::{Bug, run, run_twice};
+use eschaton_sim::{Bug, Coverage, run, run_twice};
 
 /// Every so many seeds one is run twice, to see that a seed decides everything.
 const TWICE_EVERY: u64 = 16;
@@ -67,15 +67,18 @@ fn campaign(options: &Options, bug: Option<Bug>) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut shown = began;
     let mut violations = 0_u64;
-    let (mut transactions, mut accepted, mut crashes, mut checkpoints) = (0, 0, 0, 0);
+    let (mut transactions, mut accepted, mut checkpoints) = (0, 0, 0);
+    let mut coverage = Coverage::new();
     for seed in from..from.saturating_add(seeds) {
         let outcome = if seed % TWICE_EVERY == 0 { run_twice(seed, bug) } else { run(seed, bug, false) };
         match outcome {
             Ok(outcome) => {
                 transactions += outcome.transactions;
                 accepted += outcome.accepted;
-                crashes += outcome.crashes;
                 checkpoints += outcome.checkpoints;
+                for (what, times) in outcome.coverage {
+                    *coverage.entry(what).or_default() += times;
+                }
             }
             Err(violation) if options.all => {
                 violations += 1;
@@ -89,9 +92,12 @@ fn campaign(options: &Options, bug: Option<Bug>) -> anyhow::Result<()> {
             let per_second = u128::from(done) * 1_000 / began.elapsed().as_millis().max(1);
             println!(
                 "{done}/{seeds} seeds, {per_second} per second; {transactions} transactions, \
-                 {accepted} accepted, {crashes} crashes, {checkpoints} checkpoints"
+                 {accepted} accepted, {checkpoints} checkpoints"
             );
         }
+    }
+    for (what, times) in coverage {
+        println!("{times:>10}  {what}");
     }
     if violations == 0 { Ok(()) } else { bail!("{violations} of {seeds} seeds break an invariant") }
 }

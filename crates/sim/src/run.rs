@@ -1,5 +1,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::audit::Coverage;
 use crate::bug::Bug;
 use crate::clients::{client, tail, ticker};
 use crate::cluster::Cluster;
@@ -11,7 +12,7 @@ use crate::workload::Workload;
 use crate::world::{Sim, Violation, broken};
 
 /// What a run without violation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Of everything that happened, in order.
     pub trace: u64,
@@ -21,10 +22,10 @@ pub struct Outcome {
     pub transactions: usize,
     /// How many of them were accepted.
     pub accepted: usize,
-    /// Workers that crashed.
-    pub crashes: u64,
     /// Checkpoints.
     pub checkpoints: u64,
+    /// How often each kind of thing happened.
+    pub coverage: Coverage,
 }
 
 /// Runs one seed. `print` shows every event.
@@ -91,10 +92,7 @@ fn rounds(sim: &Sim, mut workload: Workload) -> Outcome {
         }
         of_client.into_iter().for_each(|wishes| cluster.outside(client(sim.clone(), wishes)));
         let went = cluster.run(|cluster| cluster.outsiders() == endless)
-            && {
-                sim.world().faults = false;
-                cluster.run(|_| sim.world().is_settled())
-            }
+            && cluster.drain()
             && {
                 let mut world = sim.world();
                 world.note(&Event::Quiet { round });
@@ -115,7 +113,7 @@ fn rounds(sim: &Sim, mut workload: Workload) -> Outcome {
         polls: world.polls,
         transactions,
         accepted: world.audit.accepted.len(),
-        crashes: cluster.crashes,
         checkpoints: world.audit.trees.number().map_or(0, |number| number + 1),
+        coverage: world.audit.coverage.clone(),
     }
 }

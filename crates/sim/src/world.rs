@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use conflict_resolver::ShardGauges;
-use eschaton_core::{Topic, TopicPartition};
 use eschaton_driver::Seen;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -111,6 +110,9 @@ impl World {
     /// Enters an event in the trace.
     pub(crate) fn note(&mut self, event: &Event) {
         (self.polls, self.now_ms, self.actor, event).hash(&mut self.trace);
+        if let Some(what) = event.counted() {
+            self.audit.saw(what);
+        }
         if self.print {
             println!("{:>8} {:>7} ms  task {:<3} {event:?}", self.polls, self.now_ms - BEGIN_MS, self.actor);
         }
@@ -136,12 +138,7 @@ impl World {
 
     /// True when nothing is left to do: all consumed, decided and in the trees.
     pub(crate) fn is_settled(&self) -> bool {
-        let consumed = (0..self.profile.shards).all(|partition| {
-            let at = TopicPartition { topic: Topic::Ledger, partition };
-            self.log.position(conflict_resolver::GROUP, at) == self.log.end(at)
-        });
-        let accepted = u64::try_from(self.audit.accepted.len()).unwrap_or(u64::MAX);
-        consumed && self.submitting == 0 && self.audit.pending == 0 && self.audit.trees.size() == accepted
+        self.submitting == 0 && self.audit.left(&self.log).is_nothing()
     }
 
     /// Lets waiting tasks look again.

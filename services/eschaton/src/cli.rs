@@ -111,9 +111,7 @@ mod tests {
             "eschaton checkpoint 3 --json".to_owned(),
             "eschaton status".to_owned(),
         ] {
-            if let Err(error) = parse(&line) {
-                panic!("{line}: {error}");
-            }
+            assert!(parse(&line).is_ok(), "{line}: {}", parse(&line).unwrap_err());
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use eschaton_client::{Light, LightError, Node, NodeOptions, Passphrase, Wallet, node::ENDPOINT};
 use eschaton_client::FileError;
+use eschaton_client::{Light, LightError, Node, NodeOptions, Passphrase, Wallet, node::ENDPOINT};
 use eschaton_proof::VerifierKey;
 
 use crate::out::Out;
@@ -88,7 +88,10 @@ impl Session {
         let node = self.node()?;
         let (theirs, ours) = (node.status().await?.network, wallet.network().name());
         if theirs != ours {
-            bail!("the wallet is for network {ours} and node {} serves {theirs}; choose another with --node or --wallet", node.endpoint());
+            bail!(
+                "the wallet is for network {ours} and node {} serves {theirs}; choose another with --node or --wallet",
+                node.endpoint()
+            );
         }
         Ok(node)
     }
@@ -164,6 +167,7 @@ fn usual(given: Option<&PathBuf>, name: &str, option: &str) -> anyhow::Result<Pa
     }
     let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    let data = data.with_context(|| format!("neither HOME nor XDG_DATA_HOME is set; give the file with {option}"))?;
+    let data =
+        data.with_context(|| format!("neither HOME nor XDG_DATA_HOME is set; give the file with {option}"))?;
     Ok(data.join("eschaton").join(name))
 }

@@ -26,7 +26,9 @@ impl When {
 /// Milliseconds since 1970, `2030-01-01T00:00:00Z`, or `+10m` from now.
 pub(crate) fn parse(text: &str) -> Result<When, String> {
     let wrong = || {
-        format!("`{text}` is no time; write milliseconds since 1970, 2030-01-01T00:00:00Z, or +10m for 10 minutes from now")
+        format!(
+            "`{text}` is no time; write milliseconds since 1970, 2030-01-01T00:00:00Z, or +10m for 10 minutes from now"
+        )
     };
     if let Some(wait) = text.strip_prefix('+') {
         let wait = humantime::parse_duration(wait).map_err(|_| wrong())?;

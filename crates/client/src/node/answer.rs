@@ -159,7 +159,8 @@ pub(super) fn decided(event: query::DecisionEvent) -> Result<Decided, NodeError>
 
 pub(super) fn output(info: &query::OutputInfo, owner: Address) -> Result<OutputRow, NodeError> {
     let index = u16::try_from(info.index).ok().filter(|index| usize::from(*index) < OUTPUTS_MAX);
-    let index = index.ok_or_else(|| NodeError::Answer { detail: "an output's index is above 255".to_owned() })?;
+    let index =
+        index.ok_or_else(|| NodeError::Answer { detail: "an output's index is above 255".to_owned() })?;
     let coin = Coin {
         outpoint: OutPoint { txid: txid(&info.txid)?, index },
         owner,
@@ -192,7 +193,8 @@ mod tests {
 
     #[test]
     fn busy_is_retried_with_its_time() {
-        let mut result = SubmitResult { retry_after_ms: 40, message: "full".into(), ..SubmitResult::default() };
+        let mut result =
+            SubmitResult { retry_after_ms: 40, message: "full".into(), ..SubmitResult::default() };
         result.set_outcome(Outcome::Busy);
         let status = busy(Response::new(result)).unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);

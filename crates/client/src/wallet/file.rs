@@ -55,7 +55,8 @@ impl Content {
         if file.version != VERSION {
             return Err(WalletError::Version { found: file.version });
         }
-        let network: Network = file.network.parse().map_err(|_| wrong("its network is unknown".to_owned()))?;
+        let network: Network =
+            file.network.parse().map_err(|_| wrong("its network is unknown".to_owned()))?;
         if file.addresses.is_empty() || file.addresses.len() > ADDRESSES_MAX {
             return Err(wrong(format!("it must have 1 to {ADDRESSES_MAX} addresses")));
         }
@@ -75,8 +76,9 @@ impl Content {
             addresses: self.addresses.iter().map(|address| address.to_text(self.network)).collect(),
             secrets: self.secrets.clone(),
         };
-        let mut bytes = serde_json::to_vec_pretty(&file)
-            .map_err(|error| WalletError::Content { detail: format!("it cannot be written as JSON ({error})") })?;
+        let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| WalletError::Content {
+            detail: format!("it cannot be written as JSON ({error})"),
+        })?;
         bytes.push(b'\n');
         Ok(Zeroizing::new(bytes))
     }

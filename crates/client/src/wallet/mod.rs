@@ -49,7 +49,9 @@ pub enum WalletError {
     #[error("the wallet is encrypted; set ESCHATON_WALLET_PASSPHRASE or give --passphrase-file")]
     PassphraseNeeded,
     /// It does not open.
-    #[error("the passphrase does not open this wallet, or the file was changed; try the right one or the backup")]
+    #[error(
+        "the passphrase does not open this wallet, or the file was changed; try the right one or the backup"
+    )]
     WrongPassphrase,
     /// No passphrase at all, or one too long.
     #[error("a passphrase has 1 to {PASSPHRASE_BYTES_MAX} bytes; choose one of that length")]
@@ -131,7 +133,11 @@ impl FromIterator<Key> for Keyring {
 impl Wallet {
     /// A new wallet with one fresh key. Its file is durable on return and has mode 0600; an existing
     /// file is never replaced. Missing folders are made, private to their owner.
-    pub fn create(path: &Path, network: Network, passphrase: Option<&Passphrase>) -> Result<Self, WalletError> {
+    pub fn create(
+        path: &Path,
+        network: Network,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Self, WalletError> {
         files::private_parent(path)?;
         let key = fresh_key()?;
         let addresses = vec![key.address()];

@@ -59,7 +59,8 @@ impl Sealed {
         let wrong = |detail: &str| WalletError::Content { detail: detail.to_owned() };
         let mut salt = [0; 16];
         let mut nonce = [0; 24];
-        hex::decode_to_slice(&self.salt, &mut salt).map_err(|_| wrong("its salt is not 32 hexadecimal digits"))?;
+        hex::decode_to_slice(&self.salt, &mut salt)
+            .map_err(|_| wrong("its salt is not 32 hexadecimal digits"))?;
         hex::decode_to_slice(&self.nonce, &mut nonce)
             .map_err(|_| wrong("its nonce is not 48 hexadecimal digits"))?;
         let sealed = hex::decode(&self.sealed).map_err(|_| wrong("its sealed keys are not hexadecimal"))?;

@@ -47,15 +47,17 @@ fn rejection(fill: &mut Fill) -> log::Rejection {
 }
 
 fn reserve(fill: &mut Fill) -> log::Reserve {
-    log::Reserve { transaction: fill.hash(), coordinator: fill.small() }
+    log::Reserve { transaction: fill.hash(), coordinator: fill.small(), attempt: fill.wide() }
 }
 
 fn grant(fill: &mut Fill) -> log::Grant {
-    log::Grant { txid: fill.hash(), shard: fill.small(), facts: vec![input_fact(fill), input_fact(fill)] }
+    let (txid, shard) = (fill.hash(), fill.small());
+    log::Grant { txid, shard, facts: vec![input_fact(fill), input_fact(fill)], attempt: fill.wide() }
 }
 
 fn refuse(fill: &mut Fill) -> log::Refuse {
-    log::Refuse { txid: fill.hash(), shard: fill.small(), rejection: Some(rejection(fill)) }
+    let (txid, shard) = (fill.hash(), fill.small());
+    log::Refuse { txid, shard, rejection: Some(rejection(fill)), attempt: fill.wide() }
 }
 
 fn settle(fill: &mut Fill) -> log::Settle {
@@ -160,6 +162,7 @@ fn pending_row(fill: &mut Fill) -> state::PendingRow {
         granted: vec![input_fact(fill)],
         to_ask: vec![fill.small(), fill.small()],
         window_began_ms: fill.wide(),
+        attempt: fill.wide(),
     }
 }
 

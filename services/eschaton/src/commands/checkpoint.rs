@@ -8,7 +8,9 @@ use crate::session::{LightArgs, Session};
 
 /// Options of `eschaton checkpoint`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  eschaton checkpoint\n  eschaton checkpoint --key 'node+1a2b3c4d+AR...'\n\nWith the operator's key, the latest checkpoint is proven to extend the latest one seen before, and is remembered.\n\nJSON: {\"verified\":true,\"checkpoint\":{\"origin\",\"number\",\"size\",\"time_ms\",\"log_root\",\"map_root\",\"previous\",\"hash\"},\"note\",\"verifier_key\",\"key_source\":\"operator\"|\"node\"}")]
+#[command(
+    after_help = "Examples:\n  eschaton checkpoint\n  eschaton checkpoint --key 'node+1a2b3c4d+AR...'\n\nWith the operator's key, the latest checkpoint is proven to extend the latest one seen before, and is remembered.\n\nJSON: {\"verified\":true,\"checkpoint\":{\"origin\",\"number\",\"size\",\"time_ms\",\"log_root\",\"map_root\",\"previous\",\"hash\"},\"note\",\"verifier_key\",\"key_source\":\"operator\"|\"node\"}"
+)]
 pub(crate) struct CheckpointArgs {
     /// Which; the latest unless given
     number: Option<u64>,

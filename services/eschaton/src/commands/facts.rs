@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use eschaton_proof::{
-    OutputFact, ProofError, SignedCheckpoint, VerifierKey, verify_consistency, verify_inclusion, verify_output,
+    OutputFact, ProofError, SignedCheckpoint, VerifierKey, verify_consistency, verify_inclusion,
+    verify_output,
 };
 use eschaton_types::{Address, Amount, Network, OutPoint, Product, TxError, TxId, decode_canonical, pb};
 use serde_json::{Value, json};

@@ -23,7 +23,9 @@ const COINS_MAX: usize = 100_000;
 
 /// Options of `eschaton pay`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  eschaton pay desc1... 1.5coins\n  eschaton pay desc1... 1500000000 --fee 1000 --memo \"invoice 7\" --watch\n  eschaton pay --resume\n\nThe signed bytes are stored beside the wallet before a node sees them. After a crash or a lost answer, the same command or --resume hands in the same bytes again: nothing is paid twice.\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\",\"spent_by\",\"resumed\"}, the last ones where they apply; one line at the end, or one for each state with --watch")]
+#[command(
+    after_help = "Examples:\n  eschaton pay desc1... 1.5coins\n  eschaton pay desc1... 1500000000 --fee 1000 --memo \"invoice 7\" --watch\n  eschaton pay --resume\n\nThe signed bytes are stored beside the wallet before a node sees them. After a crash or a lost answer, the same command or --resume hands in the same bytes again: nothing is paid twice.\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\",\"spent_by\",\"resumed\"}, the last ones where they apply; one line at the end, or one for each state with --watch"
+)]
 pub(crate) struct PayArgs {
     /// Receiver
     #[arg(required_unless_present_any = ["resume", "forget"])]
@@ -192,7 +194,10 @@ async fn resume(args: &PayArgs, wallet: &Wallet, session: &Session) -> anyhow::R
 
 fn forget(outbox: &Outbox, txid: &TxId, session: &Session) -> anyhow::Result<()> {
     if !outbox.entries()?.iter().any(|entry| entry.transaction.txid == *txid) {
-        bail!("payment {txid} is not in {}; `eschaton tx show` says what became of it", Path::display(outbox.folder()));
+        bail!(
+            "payment {txid} is not in {}; `eschaton tx show` says what became of it",
+            Path::display(outbox.folder())
+        );
     }
     outbox.forget(txid)?;
     session.out.show(

@@ -25,21 +25,27 @@ pub(crate) struct ProveCommand {
 #[derive(Subcommand, Debug)]
 enum ProveTask {
     /// That a transaction is in the log
-    #[command(after_help = "Example:\n  eschaton prove inclusion 5f0c... --out proof.bin\n\nJSON: {\"verified\":true,\"fact\":\"included\",\"txid\",\"sequence\",\"checkpoint\":{\"origin\",\"number\",\"size\",\"time_ms\",\"log_root\",\"map_root\",\"previous\",\"hash\"},\"verifier_key\",\"key_source\":\"operator\"|\"node\",\"proof_file\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton prove inclusion 5f0c... --out proof.bin\n\nJSON: {\"verified\":true,\"fact\":\"included\",\"txid\",\"sequence\",\"checkpoint\":{\"origin\",\"number\",\"size\",\"time_ms\",\"log_root\",\"map_root\",\"previous\",\"hash\"},\"verifier_key\",\"key_source\":\"operator\"|\"node\",\"proof_file\"}"
+    )]
     Inclusion {
         /// 64 hexadecimal digits
         #[arg(value_parser = TxId::from_hex)]
         txid: TxId,
     },
     /// That an output is unspent, spent and by whom, or never existed
-    #[command(after_help = "Example:\n  eschaton prove output 5f0c...:0 --key 'node+1a2b3c4d+AR...'\n\nJSON: as inclusion, with \"fact\":\"unspent\"|\"spent\"|\"never_existed\"|\"not_yet_created\",\"outpoint\",\"created_sequence\",\"spent_by\",\"spent_sequence\",\"network\",\"owner\",\"product\",\"amount\" where they apply")]
+    #[command(
+        after_help = "Example:\n  eschaton prove output 5f0c...:0 --key 'node+1a2b3c4d+AR...'\n\nJSON: as inclusion, with \"fact\":\"unspent\"|\"spent\"|\"never_existed\"|\"not_yet_created\",\"outpoint\",\"created_sequence\",\"spent_by\",\"spent_sequence\",\"network\",\"owner\",\"product\",\"amount\" where they apply"
+    )]
     Output {
         /// Transaction id, a colon, a position
         #[arg(value_parser = OutPoint::parse)]
         outpoint: OutPoint,
     },
     /// That the latest checkpoint extends an earlier one
-    #[command(after_help = "Example:\n  eschaton prove consistency 7\n\nJSON: as inclusion, with \"fact\":\"consistent\",\"old_checkpoint\":{..}")]
+    #[command(
+        after_help = "Example:\n  eschaton prove consistency 7\n\nJSON: as inclusion, with \"fact\":\"consistent\",\"old_checkpoint\":{..}"
+    )]
     Consistency {
         /// Number of the earlier checkpoint
         number: u64,
@@ -78,8 +84,9 @@ pub(super) async fn perform(command: ProveCommand, session: &Session) -> anyhow:
     object["key_source"] = json!(trust.source);
     let mut text = fact.human();
     if let Some(path) = &command.out {
-        std::fs::write(path, &bytes)
-            .with_context(|| format!("the proof holds but cannot be written to {}; give another file", path.display()))?;
+        std::fs::write(path, &bytes).with_context(|| {
+            format!("the proof holds but cannot be written to {}; give another file", path.display())
+        })?;
         object["proof_file"] = json!(path.display().to_string());
         text.push_str(&format!("\nproof      {} ({} bytes)", path.display(), bytes.len()));
     }

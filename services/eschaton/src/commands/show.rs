@@ -73,5 +73,11 @@ pub(super) fn checkpoint_json(body: &CheckpointBody) -> Value {
 
 /// One line.
 pub(super) fn checkpoint_line(body: &CheckpointBody) -> String {
-    format!("checkpoint {} of {}: {} transactions, {}", body.number, body.origin, body.size, when::show(body.time_ms))
+    format!(
+        "checkpoint {} of {}: {} transactions, {}",
+        body.number,
+        body.origin,
+        body.size,
+        when::show(body.time_ms)
+    )
 }

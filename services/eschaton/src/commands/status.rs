@@ -9,7 +9,9 @@ use crate::when;
 
 /// Options of `eschaton status`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  eschaton status\n\nJSON: {\"version\",\"network\",\"shards\",\"uptime_ms\",\"undecided\",\"checkpoint\":{\"number\",\"size\"}|null,\"verifier_key\",\"partitions\":[{\"partition\",\"ledger_end\",\"ledger_consumed\",\"lag\",\"decisions_end\",\"pending\"}],\"problems\":[..]}")]
+#[command(
+    after_help = "Example:\n  eschaton status\n\nJSON: {\"version\",\"network\",\"shards\",\"uptime_ms\",\"undecided\",\"checkpoint\":{\"number\",\"size\"}|null,\"verifier_key\",\"partitions\":[{\"partition\",\"ledger_end\",\"ledger_consumed\",\"lag\",\"decisions_end\",\"pending\"}],\"problems\":[..]}"
+)]
 pub(crate) struct StatusArgs {}
 
 pub(super) async fn perform(session: &Session) -> anyhow::Result<()> {

@@ -35,7 +35,9 @@ pub(crate) struct TxCommand {
 #[derive(Subcommand, Debug)]
 enum TxTask {
     /// Hand in a signed transaction and wait for the decision
-    #[command(after_help = "Example:\n  eschaton tx submit payment.bin\n  eschaton tx submit - < payment.hex\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\",\"spent_by\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton tx submit payment.bin\n  eschaton tx submit - < payment.hex\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\",\"spent_by\"}"
+    )]
     Submit {
         /// Hexadecimal digits, a file (canonical bytes or hexadecimal; write ./abcd for a file of such a name), or - for standard input
         transaction: String,
@@ -44,14 +46,18 @@ enum TxTask {
         no_wait: bool,
     },
     /// Show a transaction, decoded, with its state
-    #[command(after_help = "Example:\n  eschaton tx show 5f0c...\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"network\",\"kind\",\"bytes\",\"signatures\",\"inputs\":[{\"outpoint\",\"owner\",\"product\",\"read_only\"}],\"outputs\":[{\"outpoint\",\"owner\",\"product\",\"amount\",\"data\",\"confirmation_required\"}],\"fees\":[{\"product\",\"amount\"}],\"not_before_ms\",\"not_after_ms\",\"min_spend_delay_ms\",\"metadata\",\"memo\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton tx show 5f0c...\n\nJSON: {\"txid\",\"state\",\"at_ms\",\"network\",\"kind\",\"bytes\",\"signatures\",\"inputs\":[{\"outpoint\",\"owner\",\"product\",\"read_only\"}],\"outputs\":[{\"outpoint\",\"owner\",\"product\",\"amount\",\"data\",\"confirmation_required\"}],\"fees\":[{\"product\",\"amount\"}],\"not_before_ms\",\"not_after_ms\",\"min_spend_delay_ms\",\"metadata\",\"memo\",\"transaction\"}; the last is hexadecimal, as `tx submit` takes it"
+    )]
     Show {
         /// 64 hexadecimal digits
         #[arg(value_parser = TxId::from_hex)]
         txid: TxId,
     },
     /// Print decisions as they are made: of these until all are decided, or of all until stopped
-    #[command(after_help = "Example:\n  eschaton tx watch 5f0c... a1b2...\n  eschaton tx watch --json | jq .txid\n\nJSON, one line for each: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton tx watch 5f0c... a1b2...\n  eschaton tx watch --json | jq .txid\n\nJSON, one line for each: {\"txid\",\"state\",\"at_ms\",\"reason\",\"message\"}"
+    )]
     Watch {
         /// 64 hexadecimal digits each; none for all
         #[arg(value_parser = TxId::from_hex)]
@@ -81,7 +87,9 @@ async fn submit(from: &str, no_wait: bool, session: &Session) -> anyhow::Result<
     match state {
         Submitted::Accepted { .. } => Ok(()),
         Submitted::Pending if no_wait => Ok(()),
-        Submitted::Pending => bail!("transaction {txid} is not decided yet; watch it with `eschaton tx watch {txid}`"),
+        Submitted::Pending => {
+            bail!("transaction {txid} is not decided yet; watch it with `eschaton tx watch {txid}`")
+        }
         Submitted::Rejected { message, .. } => bail!("transaction {txid} was rejected: {message}"),
         Submitted::Invalid { message } => bail!("transaction {txid} is not valid: {message}"),
     }
@@ -96,12 +104,15 @@ fn transaction_bytes(from: &str) -> anyhow::Result<Bytes> {
         from.as_bytes().to_vec()
     } else {
         let file = std::fs::File::open(Path::new(from));
-        let file = file.with_context(|| format!("`{from}` is neither hexadecimal digits nor a file that can be read"))?;
+        let file = file
+            .with_context(|| format!("`{from}` is neither hexadecimal digits nor a file that can be read"))?;
         bounded(file).with_context(|| format!("cannot read {from}"))?
     };
     let trimmed = raw.trim_ascii();
     if digits(trimmed) {
-        return Ok(hex::decode(trimmed).context("the hexadecimal digits are of an odd number; one was lost")?.into());
+        return Ok(hex::decode(trimmed)
+            .context("the hexadecimal digits are of an odd number; one was lost")?
+            .into());
     }
     Ok(raw.into())
 }
@@ -119,7 +130,9 @@ fn bounded(from: impl Read) -> anyhow::Result<Vec<u8>> {
 
 async fn show_one(txid: &TxId, session: &Session) -> anyhow::Result<()> {
     let row = session.node()?.transaction(txid).await?;
-    let row = row.with_context(|| format!("this node never saw transaction {txid}; check the id, or ask another node"))?;
+    let row = row.with_context(|| {
+        format!("this node never saw transaction {txid}; check the id, or ask another node")
+    })?;
     let mut object = show::state_json(txid, &row.state);
     object["at_ms"] = json!(row.at_ms);
     body::add_json(&mut object, &row.transaction);
@@ -132,7 +145,10 @@ async fn show_one(txid: &TxId, session: &Session) -> anyhow::Result<()> {
 
 async fn watch(txids: &[TxId], session: &Session) -> anyhow::Result<()> {
     if txids.len() > WATCHED_MAX {
-        bail!("{} transactions are more than the {WATCHED_MAX} that can be watched at once; watch them in parts", txids.len());
+        bail!(
+            "{} transactions are more than the {WATCHED_MAX} that can be watched at once; watch them in parts",
+            txids.len()
+        );
     }
     let node = session.node()?;
     let mut open: BTreeSet<TxId> = txids.iter().copied().collect();

@@ -28,21 +28,27 @@ pub(crate) struct VerifyCommand {
 #[derive(Subcommand, Debug)]
 enum VerifyTask {
     /// That a transaction is in the log
-    #[command(after_help = "Example:\n  eschaton verify inclusion 5f0c... --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove inclusion`, without \"key_source\"")]
+    #[command(
+        after_help = "Example:\n  eschaton verify inclusion 5f0c... --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove inclusion`, without \"key_source\""
+    )]
     Inclusion {
         /// 64 hexadecimal digits
         #[arg(value_parser = TxId::from_hex)]
         txid: TxId,
     },
     /// What became of an output
-    #[command(after_help = "Example:\n  eschaton verify output 5f0c...:0 --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove output`, without \"key_source\"")]
+    #[command(
+        after_help = "Example:\n  eschaton verify output 5f0c...:0 --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove output`, without \"key_source\""
+    )]
     Output {
         /// Transaction id, a colon, a position
         #[arg(value_parser = OutPoint::parse)]
         outpoint: OutPoint,
     },
     /// That one checkpoint extends another
-    #[command(after_help = "Example:\n  eschaton verify consistency --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove consistency`, without \"key_source\"")]
+    #[command(
+        after_help = "Example:\n  eschaton verify consistency --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove consistency`, without \"key_source\""
+    )]
     Consistency,
 }
 

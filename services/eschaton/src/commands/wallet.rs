@@ -29,14 +29,18 @@ pub(crate) struct WalletCommand {
 #[derive(Subcommand, Debug)]
 enum WalletTask {
     /// Make a wallet with one fresh address; encrypted when a passphrase is given
-    #[command(after_help = "Example:\n  eschaton wallet new --network dev\n  ESCHATON_WALLET_PASSPHRASE=... eschaton wallet new --wallet ./shop.json\n\nJSON: {\"wallet\",\"network\",\"address\",\"encrypted\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton wallet new --network dev\n  ESCHATON_WALLET_PASSPHRASE=... eschaton wallet new --wallet ./shop.json\n\nJSON: {\"wallet\",\"network\",\"address\",\"encrypted\"}"
+    )]
     New {
         /// The ledger it is for: main, test or dev
         #[arg(long, default_value = "dev")]
         network: Network,
     },
     /// Show the latest address, make another, or show all
-    #[command(after_help = "Example:\n  eschaton wallet address --new\n\nJSON, one line for each address: {\"address\"}, and {\"secret\"} with --show-secret")]
+    #[command(
+        after_help = "Example:\n  eschaton wallet address --new\n\nJSON, one line for each address: {\"address\"}, and {\"secret\"} with --show-secret"
+    )]
     Address {
         /// Make a fresh one
         #[arg(long)]
@@ -49,13 +53,19 @@ enum WalletTask {
         show_secret: bool,
     },
     /// Add up what the wallet holds
-    #[command(after_help = "Example:\n  eschaton wallet balance\n\nJSON: {\"balances\":[{\"product\",\"spendable\",\"resting\",\"reserved\",\"outputs\"}]}; resting may not be spent yet, reserved is in payments under way")]
+    #[command(
+        after_help = "Example:\n  eschaton wallet balance\n\nJSON: {\"balances\":[{\"product\",\"spendable\",\"resting\",\"reserved\",\"outputs\"}]}; resting may not be spent yet, reserved is in payments under way"
+    )]
     Balance,
     /// List what was received and spent, oldest first
-    #[command(after_help = "Example:\n  eschaton wallet history --json\n\nJSON, one line for each event: {\"event\":\"received\"|\"spent\",\"at_ms\",\"txid\",\"outpoint\",\"product\",\"amount\",\"address\"}; txid received it or spent it")]
+    #[command(
+        after_help = "Example:\n  eschaton wallet history --json\n\nJSON, one line for each event: {\"event\":\"received\"|\"spent\",\"at_ms\",\"txid\",\"outpoint\",\"product\",\"amount\",\"address\"}; txid received it or spent it"
+    )]
     History,
     /// Have a development node issue native coins to the latest address
-    #[command(after_help = "Example:\n  eschaton wallet receive --amount 10coins\n\nJSON: {\"txid\",\"address\",\"amount\"}")]
+    #[command(
+        after_help = "Example:\n  eschaton wallet receive --amount 10coins\n\nJSON: {\"txid\",\"address\",\"amount\"}"
+    )]
     Receive {
         /// Units, or coins with the suffix `coins`
         #[arg(long, value_parser = parse_amount)]
@@ -109,7 +119,9 @@ fn address(args: &WalletArgs, new: bool, all: bool, secret: bool, session: &Sess
             None => session.out.show(&text, &json!({ "address": text }))?,
             Some(key) => {
                 let secret = hex::encode(key.secret_bytes());
-                session.out.show(format!("{text}  {secret}"), &json!({ "address": text, "secret": secret }))?;
+                session
+                    .out
+                    .show(format!("{text}  {secret}"), &json!({ "address": text, "secret": secret }))?;
             }
         }
     }
@@ -123,7 +135,9 @@ async fn rows(wallet: &Wallet, node: &Node, include_spent: bool) -> anyhow::Resu
         let left = ROWS_MAX.saturating_sub(rows.len());
         let (more, complete) = node.outputs(address, include_spent, left).await?;
         if !complete {
-            bail!("the wallet has more than {ROWS_MAX} outputs, too many to show; consolidate them, or split the wallet");
+            bail!(
+                "the wallet has more than {ROWS_MAX} outputs, too many to show; consolidate them, or split the wallet"
+            );
         }
         rows.extend(more);
     }
@@ -231,7 +245,10 @@ async fn receive(wallet: &Wallet, amount: Amount, session: &Session) -> anyhow::
     }
     let node = session.node_for(wallet).await?;
     let address = wallet.latest_address();
-    let txid = node.fund(&address, amount).await.context("no coins were issued, as far as is known; look at the balance before trying again")?;
+    let txid = node
+        .fund(&address, amount)
+        .await
+        .context("no coins were issued, as far as is known; look at the balance before trying again")?;
     let text = address.to_text(wallet.network());
     session.out.show(
         format!("received  {}\naddress   {text}\ntxid      {txid}", show::amount(amount, Product::Native)),

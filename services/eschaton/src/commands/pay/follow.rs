@@ -33,12 +33,12 @@ impl Follow<'_> {
     ) -> anyhow::Result<Submitted> {
         let txid = entry.transaction.txid;
         let deadline = Instant::now() + self.session.timeout();
-        if self.watch || !self.session.out.is_json() {
+        let steps = self.watch || !self.session.out.is_json();
+        if steps {
             self.state(&txid, &Submitted::Pending, resumed)?;
         }
         // Opened first, so that no decision is missed.
-        let decisions =
-            if self.watch && wait { Some(self.node.watch(&[txid]).await?) } else { None };
+        let decisions = if self.watch && wait { Some(self.node.watch(&[txid]).await?) } else { None };
         let mut state = match self.node.submit(&txid, &entry.transaction.bytes, self.watch && wait).await {
             // Handed in perhaps: the node may have it, so look for it.
             Err(NodeError::Timeout { .. }) if wait => Submitted::Pending,
@@ -47,7 +47,7 @@ impl Follow<'_> {
         if wait && state == Submitted::Pending {
             state = self.decision(&txid, decisions, deadline).await?;
         }
-        if !(self.watch || !self.session.out.is_json()) || state != Submitted::Pending {
+        if !steps || state != Submitted::Pending {
             self.state(&txid, &state, resumed)?;
         }
         outbox.settle(&txid, Verdict::of(&state))?;

@@ -68,6 +68,7 @@ pub(super) fn add_json(object: &mut Value, transaction: &Transaction) {
     object["min_spend_delay_ms"] = json!(body.min_spend_delay_ms);
     object["metadata"] = json!(hex::encode(&body.metadata));
     object["memo"] = json!(memo(transaction));
+    object["transaction"] = json!(hex::encode(&transaction.bytes));
 }
 
 /// Lines for people.
@@ -82,7 +83,11 @@ pub(super) fn text(transaction: &Transaction) -> String {
     }
     for (output, outpoint) in body.outputs.iter().zip(outpoints(transaction)) {
         let amount = show::amount(output.amount, output.product);
-        lines.push(format!("pays       #{} {amount}  to {}", outpoint.index, output.owner.to_text(body.network)));
+        lines.push(format!(
+            "pays       #{} {amount}  to {}",
+            outpoint.index,
+            output.owner.to_text(body.network)
+        ));
     }
     for fee in &body.fees {
         lines.push(format!("fee        {}", show::amount(fee.amount, fee.product)));
