@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use eschaton_kit::{Telemetry, TelemetryConfig};
 use eschaton_node::{Node, NodeConfig};
 use eschaton_types::{Address, Network};
 
@@ -18,6 +19,8 @@ pub(crate) struct NodeArgs {
     native_issuer: String,
     #[arg(long)]
     undecided_max: usize,
+    #[arg(long)]
+    metrics: Option<std::net::SocketAddr>,
 }
 
 /// Serves until standard input closes: a parent that dies takes its node with it.
@@ -28,6 +31,9 @@ pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
         undecided_max: args.undecided_max,
         ..NodeConfig::new(args.data_dir)
     };
+    if let Some(metrics) = args.metrics {
+        Telemetry::start(&TelemetryConfig { metrics, otlp: None, log: "warn".to_owned(), log_json: false })?;
+    }
     let node = Node::start(config).await?;
     println!("{}", node.grpc());
     let closed = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
@@ -72,6 +78,7 @@ impl Running {
             .arg(data_dir)
             .args(["--native-issuer", &issuer.to_text(Network::Dev)])
             .args(["--undecided-max", &undecided_max.to_string()])
+            .args(std::env::var("ESCHATON_LOADTEST_METRICS").iter().flat_map(|address| ["--metrics", address]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

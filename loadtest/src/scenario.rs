@@ -17,7 +17,7 @@ use crate::workload::{Payment, Workload};
 use crate::{bound, closed, cores, open, plot, report};
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  eschaton-loadtest payments --embedded --data-dir /tmp/load --seconds 20 --json result.json")]
+#[command(after_help = "Example:\n  eschaton-loadtest payments --embedded --data-dir ./load --seconds 20 --json result.json\n\nESCHATON_LOADTEST_METRICS=127.0.0.1:7374 serves the node's metrics there")]
 pub(crate) struct PaymentsArgs {
     /// Start a node on the embedded engines, in a process of its own
     #[arg(long, required = true)]
@@ -34,6 +34,9 @@ pub(crate) struct PaymentsArgs {
     /// Leave out the overload phase
     #[arg(long)]
     no_overload: bool,
+    /// Payments per second of the open loop, instead of half of what the closed loop reached
+    #[arg(long)]
+    rate: Option<f64>,
     /// Write the results here
     #[arg(long)]
     json: Option<PathBuf>,
@@ -80,8 +83,9 @@ pub(crate) async fn payments(args: PaymentsArgs) -> anyhow::Result<()> {
     let accepted = real(fast.counts.accepted);
     let accepted_per_s = accepted / fast.seconds;
 
-    let shown = self::bar("open loop at half load", whole(accepted_per_s / 2.0 * half));
-    let calm = open::run(&node.url, payments.clone(), fast.used, accepted_per_s / 2.0, half, &shown).await?;
+    let rate = args.rate.unwrap_or(accepted_per_s / 2.0);
+    let shown = self::bar("open loop at half load", whole(rate * half));
+    let calm = open::run(&node.url, payments.clone(), fast.used, rate, half, &shown).await?;
     shown.finish_and_clear();
 
     let mut acknowledged: Vec<usize> = fast.acknowledged.iter().chain(&calm.acknowledged).copied().collect();

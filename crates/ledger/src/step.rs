@@ -86,6 +86,14 @@ impl<'a> Step<'a> {
         self.publish(&decision);
     }
 
+    /// Answers a transaction that this shard has no say in. No row: the coordinator alone writes that.
+    pub(crate) fn turn_away(&mut self, txid: &TxId, rejection: Rejection) {
+        let mut decision = self.decision(txid, State::Rejected, self.offset);
+        decision.rejection = Some(rejection);
+        decision.repeated_answer = true;
+        self.publish(&decision);
+    }
+
     /// The coordinator accepts: outputs and fees come to be, the decision is published. Spending the
     /// local inputs is the caller's part, for it holds their rows.
     pub(crate) fn accept(&mut self, tx: &Transaction, arrived: u64) -> Result<(), CoreError> {

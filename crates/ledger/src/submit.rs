@@ -32,7 +32,7 @@ impl Step<'_> {
         let shards = shards_of(&tx, self.ledger.config.shards);
         if shards.first() != Some(&self.shard()) {
             let rejection = judge::reject(Reason::UnknownInput, "it reached a shard that does not coordinate it; submit it again");
-            self.decide_rejected(&txid, self.offset, rejection);
+            self.turn_away(&txid, rejection);
             return Ok(());
         }
         let single = shards.len() == 1;

@@ -43,13 +43,26 @@ pub(crate) async fn client(sim: Sim, wishes: Vec<Wish>) {
         let wait_ms = at.saturating_sub(sim.world().now_ms);
         sim.sleep(wait_ms).await;
         submit(&sim, &log, &clock, &tx).await;
+        if sim.world().dice.percent(10) {
+            let anywhere = {
+                let mut world = sim.world();
+                let shards = world.profile.shards.into();
+                u32::try_from(world.dice.below(shards)).unwrap_or(0)
+            };
+            submit_to(&sim, &log, &clock, &tx, anywhere).await;
+        }
     }
 }
 
 /// As ingress does: to the shard that coordinates, again and again until the log has it.
 async fn submit(sim: &Sim, log: &SimLog, clock: &SimClock, tx: &Transaction) {
     let shards = sim.world().profile.shards;
-    let Some(partition) = shards_of(tx, shards).first().copied() else { return };
+    if let Some(shard) = shards_of(tx, shards).first() {
+        submit_to(sim, log, clock, tx, *shard).await;
+    }
+}
+
+async fn submit_to(sim: &Sim, log: &SimLog, clock: &SimClock, tx: &Transaction, partition: u32) {
     let payload = LedgerInput { kind: Some(Kind::Submit(tx.bytes.clone())) }.encode_to_vec();
     let record = NewRecord {
         to: TopicPartition { topic: Topic::Ledger, partition },

@@ -35,6 +35,14 @@ struct Task {
 struct Home {
     task: Option<u64>,
     open_at_ms: u64,
+    /// It ended as it was asked to, and stays closed.
+    closed: bool,
+}
+
+impl Home {
+    fn is_away(&self) -> bool {
+        self.task.is_none() && !self.closed
+    }
 }
 
 /// All tasks.
@@ -115,13 +123,20 @@ impl Cluster {
         self.homes.values().all(|home| home.task.is_some())
     }
 
-    /// True when every task has ended.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+    /// Ends every task; a worker that fails meanwhile opens once more, so that its rows are written.
+    pub(crate) fn close(&mut self) -> bool {
+        {
+            let mut world = self.sim.world();
+            world.stopping = true;
+            world.wake();
+        }
+        let went = self.run(|cluster| cluster.tasks.is_empty() && !cluster.homes.values().any(Home::is_away));
+        self.homes.values_mut().for_each(|home| home.closed = false);
+        went
     }
 
     fn step(&mut self) -> bool {
-        let (now_ms, faults, stopping, version) = {
+        let (now_ms, faults, version) = {
             let mut world = self.sim.world();
             world.polls += 1;
             if world.dice.percent(12) {
@@ -132,20 +147,18 @@ impl Cluster {
                 world.check(verdict);
                 return false;
             }
-            (world.now_ms, world.faults, world.stopping, world.version)
+            (world.now_ms, world.faults, world.version)
         };
         if faults {
             self.misfortune();
         }
-        if !stopping {
-            let due: Vec<_> = self
-                .homes
-                .iter()
-                .filter(|(_, home)| home.task.is_none() && home.open_at_ms <= now_ms)
-                .map(|(part, _)| *part)
-                .collect();
-            due.into_iter().for_each(|part| self.open(part));
-        }
+        let due: Vec<_> = self
+            .homes
+            .iter()
+            .filter(|(_, home)| home.is_away() && home.open_at_ms <= now_ms)
+            .map(|(part, _)| *part)
+            .collect();
+        due.into_iter().for_each(|part| self.open(part));
         let ready: Vec<usize> = (0..self.tasks.len())
             .filter(|place| {
                 self.tasks.get(*place).is_some_and(|task| {
@@ -155,7 +168,7 @@ impl Cluster {
             })
             .collect();
         if ready.is_empty() {
-            return self.advance(stopping);
+            return self.advance();
         }
         let place = self.sim.world().dice.index(ready.len());
         if let Some(place) = ready.get(place) {
@@ -165,9 +178,9 @@ impl Cluster {
     }
 
     /// Nothing can happen now: time passes to when something can.
-    fn advance(&mut self, stopping: bool) -> bool {
+    fn advance(&mut self) -> bool {
         let sleeping = self.tasks.iter().filter_map(|task| task.gate.until_ms);
-        let away = self.homes.values().filter(|home| home.task.is_none() && !stopping).map(|home| home.open_at_ms);
+        let away = self.homes.values().filter(|home| home.is_away()).map(|home| home.open_at_ms);
         let next = sleeping.chain(away).min();
         let mut world = self.sim.world();
         match next {
@@ -206,23 +219,24 @@ impl Cluster {
 
     fn crash(&mut self, place: usize) {
         let task = self.tasks.swap_remove(place);
-        self.leave(task.part, task.id);
+        self.leave(task.part, task.id, false);
     }
 
     /// If the task is its part's newest, the part opens again some time later.
-    fn leave(&mut self, part: Option<Part>, id: u64) {
+    fn leave(&mut self, part: Option<Part>, id: u64, closed: bool) {
         let Some(home) = part.and_then(|part| self.homes.get_mut(&part)) else { return };
         if home.task == Some(id) {
             let mut world = self.sim.world();
             let away = if world.faults { world.profile.faults.away_ms } else { 0 };
             let away = world.dice.below(away + 1);
-            *home = Home { task: None, open_at_ms: world.now_ms + away };
+            *home = Home { task: None, open_at_ms: world.now_ms + away, closed };
         }
     }
 
     fn ended(&mut self, place: usize, result: Result<(), WorkerError>) {
         let Task { id, part, work, .. } = self.tasks.swap_remove(place);
         drop(work);
+        let closed = result.is_ok();
         let passing = match &result {
             Ok(()) => true,
             Err(WorkerError::Log(LogError::Fenced { .. })) => true,
@@ -237,7 +251,7 @@ impl Cluster {
                 world.check(Err(verdict(&error)));
             }
         }
-        self.leave(part, id);
+        self.leave(part, id, closed);
     }
 
     /// What happens to the machine and between its parts.
@@ -256,7 +270,10 @@ impl Cluster {
             let taken = world.fault(|faults| faults.takeover).then(|| world.dice.index(self.homes.len()));
             (world.fault(|faults| faults.machine_crash), taken)
         };
-        if let Some(part) = part.and_then(|place| self.homes.keys().nth(place).copied()) {
+        // Not of the prover: one that loads its trees while its predecessor's last batch still arrives in
+        // the store takes that for damage, and stops (services/merkle-prover, `open`).
+        let part = part.and_then(|place| self.homes.keys().nth(place).copied());
+        if let Some(part) = part.filter(|part| *part != Part::Prover) {
             // The old worker knows nothing of it and goes on.
             self.sim.world().note(&Event::Takeover { part: format!("{part:?}") });
             self.open(part);

@@ -93,17 +93,11 @@ fn rounds(sim: &Sim, mut workload: Workload) -> Outcome {
         of_client.into_iter().for_each(|wishes| cluster.outside(client(sim.clone(), wishes)));
         let went = cluster.run(|cluster| cluster.outsiders() == endless)
             && cluster.drain()
-            && {
-                let mut world = sim.world();
-                world.note(&Event::Quiet { round });
-                world.stopping = true;
-                world.wake();
-                drop(world);
-                cluster.run(Cluster::is_empty)
-            };
+            && cluster.close();
         if !went {
             break;
         }
+        sim.world().note(&Event::Quiet { round });
         let verdict = quiet::check(sim, &cluster);
         sim.world().check(verdict);
     }

@@ -70,28 +70,29 @@ impl Workload {
             } else {
                 let coins = self.choose();
                 let body = self.pay(&coins);
-                self.wish(body, &mut wishes);
+                self.wish(body, true, &mut wishes);
             }
         }
         wishes
     }
 
-    fn wish(&mut self, body: Body, wishes: &mut Vec<Wish>) {
+    /// `likely`: its outputs are worth spending.
+    fn wish(&mut self, body: Body, likely: bool, wishes: &mut Vec<Wish>) {
         let witness = Witness {
             owners: body.consumed().filter_map(|input| self.prove(&input.owner)).collect(),
             ..Witness::default()
         };
-        self.submit(&body, &witness, wishes);
+        self.submit(&body, &witness, likely, wishes);
     }
 
-    fn submit(&mut self, body: &Body, witness: &Witness, wishes: &mut Vec<Wish>) {
+    fn submit(&mut self, body: &Body, witness: &Witness, likely: bool, wishes: &mut Vec<Wish>) {
         let Ok(tx) = Transaction::assemble(body, witness) else { return };
         let rules = Rules { network: Network::Dev, native_issuer: Some(self.address(0)) };
         // What ingress refuses never reaches the log.
         if tx.check(&rules).is_err() {
             return;
         }
-        for (index, output) in (0u16..).zip(&body.outputs) {
+        for (index, output) in (0u16..).zip(&body.outputs).filter(|_| likely) {
             let outpoint = OutPoint { txid: tx.txid, index };
             if let Some(owner) = self.owners.iter().position(|keys| keys.address() == output.owner) {
                 self.coins.push(Coin { outpoint, owner, product: output.product, amount: output.amount.units() });
@@ -135,14 +136,14 @@ impl Workload {
         let Some((issuer, product)) = self.products.get(place).copied() else { return };
         let mut body = self.body();
         // Now and then so much that the supply's bound is met.
-        let most = if self.dice.percent(3) { AMOUNT_MAX / 3 } else { 1_000 };
+        let most = if self.dice.percent(8) { AMOUNT_MAX / 10 } else { 1_000 };
         for _ in 0..self.dice.between(2, 8) {
             let owner = self.somebody();
             body.outputs.push(Output::pay(owner, product, amount(self.dice.between(1, most))));
         }
         let issuer = self.address(issuer);
         let witness = Witness { issuer: self.prove(&issuer), ..Witness::default() };
-        self.submit(&body, &witness, wishes);
+        self.submit(&body, &witness, true, wishes);
     }
 
     /// Takes coins to spend: newest first when payments are to form chains.
@@ -211,7 +212,7 @@ impl Workload {
             shared = self.any().into_iter().collect();
         }
         shared.truncate(2);
-        for _ in 0..self.dice.between(2, 5) {
+        for contender in 0..self.dice.between(2, 5) {
             let mut coins = shared.clone();
             if self.dice.percent(40) {
                 coins.extend(self.any().filter(|coin| coins.iter().all(|c| c.outpoint != coin.outpoint)));
@@ -220,7 +221,7 @@ impl Workload {
                 coins.reverse();
             }
             let body = self.pay(&coins);
-            self.wish(body, wishes);
+            self.wish(body, contender == 0, wishes);
         }
     }
 
@@ -248,7 +249,8 @@ impl Workload {
                 }
             }
         }
-        self.wish(body, wishes);
+        let likely = self.dice.percent(30);
+        self.wish(body, likely, wishes);
     }
 }
 

@@ -8,6 +8,7 @@
 mod answer;
 mod config;
 mod grpc;
+mod intake;
 mod metrics;
 mod screening;
 mod submit;

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use eschaton_ports::{LogError, NewRecord, Position};
@@ -46,6 +47,8 @@ pub(super) struct Committer {
     pub(super) owners: Owners,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) closing: Arc<AtomicBool>,
+    /// See [`super::LogOptions::commit_interval`].
+    pub(super) commit_interval: Duration,
 }
 
 /// What one batch will hold, and whom to tell.
@@ -62,8 +65,13 @@ impl Committer {
     /// Runs until the log closes. Requests left in the queue are dropped, which their callers see.
     pub(super) fn run(mut self) {
         let _fall = Fall(Arc::clone(&self.partitions));
+        let mut begun: Option<Instant> = None;
         while !self.closing.load(Ordering::Acquire) {
             let Some(first) = self.requests.blocking_recv() else { break };
+            if let Some(wait) = begun.and_then(|begun| self.commit_interval.checked_sub(begun.elapsed())) {
+                std::thread::sleep(wait);
+            }
+            begun = Some(Instant::now());
             let mut group = Group::default();
             // The shares of the queue come back when the group is written.
             let mut shares = Vec::new();

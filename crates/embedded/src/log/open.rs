@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 use eschaton_ports::TopicPartition;
 use fjall::KeyspaceCreateOptions;
@@ -34,6 +35,9 @@ pub struct LogOptions {
     pub block_cache_bytes: u64,
     /// About as many bytes of journals are replayed at opening; at least 64 MiB.
     pub journal_bytes_max: u64,
+    /// Shortest time between the beginnings of two commits: under load, more requests share a sync and
+    /// every consumer wakes less often. A request that finds the log idle is committed at once.
+    pub commit_interval: Duration,
 }
 
 impl LogOptions {
@@ -45,6 +49,7 @@ impl LogOptions {
             write_buffer_bytes: 128 << 20,
             block_cache_bytes: 16 << 20,
             journal_bytes_max: 256 << 20,
+            commit_interval: Duration::from_millis(2),
         }
     }
 }
@@ -103,6 +108,7 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, Ope
     let (queue, requests) = Queue::new(poison);
     let closing = Arc::new(AtomicBool::new(false));
     let committer = Committer {
+        commit_interval: options.commit_interval,
         db,
         meta,
         partitions: Arc::clone(&partitions),

@@ -1,0 +1,225 @@
+//! The way from admitted bytes to the log. Submissions that arrive while a group is at work form the
+//! next group: under load many connections share one round of checks and one append.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use eschaton_kit::Ports;
+use eschaton_ledger::shards_of;
+use eschaton_ports::{NewRecord, Topic, TopicPartition, TraceContext};
+use eschaton_types::pb::log::{LedgerInput, ledger_input::Kind};
+use eschaton_types::{Rules, Transaction, TxId};
+use prost::Message;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::screening::{Item, screen};
+use crate::waiting::{Batch, Entered, Place, Waiting};
+use crate::{Answer, Client, Unavailable, metrics};
+
+/// Submissions that wait for a round.
+const QUEUE: usize = 256;
+/// Transactions of one round.
+const ROUND: usize = 2_048;
+/// A round smaller than this is followed by a pause, in which a larger one gathers.
+const SMALL_ROUND: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
+/// Appends under way.
+const APPENDS: usize = 8;
+
+/// A batch on its way in.
+pub(crate) struct Submission {
+    client: Client,
+    items: Vec<Bytes>,
+    trace: Option<TraceContext>,
+    reply: oneshot::Sender<Result<Arc<Batch>, Unavailable>>,
+}
+
+/// Hands a batch in; returns once all its valid transactions are durable or known.
+pub(crate) async fn hand_in(
+    intake: &mpsc::Sender<Submission>,
+    client: Client,
+    items: Vec<Bytes>,
+    trace: Option<TraceContext>,
+) -> Result<Arc<Batch>, Unavailable> {
+    let stopped = || Unavailable("it is stopping".to_owned());
+    let (reply, answer) = oneshot::channel();
+    intake.send(Submission { client, items, trace, reply }).await.map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())?
+}
+
+/// The task that works rounds off. It ends when the last sender is gone.
+pub(crate) struct Intake {
+    rules: Rules,
+    shards: u32,
+    ports: Ports,
+    waiting: Arc<Waiting>,
+    /// Signature checks, on all cores.
+    pool: ThreadPool,
+}
+
+impl Intake {
+    pub(crate) fn start(
+        rules: Rules,
+        shards: u32,
+        ports: Ports,
+        waiting: Arc<Waiting>,
+    ) -> anyhow::Result<mpsc::Sender<Submission>> {
+        let pool = ThreadPoolBuilder::new().thread_name(|n| format!("screen-{n}")).build()?;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(Self { rules, shards, ports, waiting, pool }.run(receiver));
+        Ok(sender)
+    }
+
+    async fn run(self, mut queue: mpsc::Receiver<Submission>) {
+        let appends = Arc::new(Semaphore::new(APPENDS));
+        while let Some(first) = queue.recv().await {
+            let mut items = first.items.len();
+            let mut round = vec![first];
+            while items < ROUND {
+                let Ok(next) = queue.try_recv() else { break };
+                items += next.items.len();
+                round.push(next);
+            }
+            // Never closed.
+            let Ok(place) = appends.clone().acquire_owned().await else { return };
+            let entered = self.check(round).await;
+            let (ports, waiting) = (self.ports.clone(), self.waiting.clone());
+            tokio::spawn(async move {
+                entered.append(&ports, &waiting).await;
+                drop(place);
+            });
+            if items < SMALL_ROUND {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn check(&self, mut round: Vec<Submission>) -> Round {
+        let began = std::time::Instant::now();
+        let sizes: Vec<Vec<usize>> =
+            round.iter().map(|submission| submission.items.iter().map(Bytes::len).collect()).collect();
+        let items = round.iter_mut().flat_map(|submission| std::mem::take(&mut submission.items)).collect();
+        let waiting = self.waiting.clone();
+        let screened = screen(&self.pool, items, self.rules, move |txid| waiting.known(txid)).await;
+        metrics::screened_in(began.elapsed());
+        let mut screened = screened.into_iter();
+        let mut entered = Round::default();
+        for (submission, sizes) in round.into_iter().zip(sizes) {
+            let part: Vec<Item> = screened.by_ref().take(sizes.len()).collect();
+            let batch = self.enter(submission.client, part, &sizes, submission.trace, &mut entered);
+            entered.replies.push((submission.reply, batch));
+        }
+        entered
+    }
+
+    /// Gives every item its answer or its place in line; what is new becomes a record.
+    fn enter(
+        &self,
+        client: Client,
+        screened: Vec<Item>,
+        sizes: &[usize],
+        trace: Option<TraceContext>,
+        round: &mut Round,
+    ) -> Arc<Batch> {
+        let now_ms = self.ports.clock.now_ms();
+        let (mut answers, mut ids) = (Vec::with_capacity(screened.len()), Vec::with_capacity(screened.len()));
+        let mut valid: Vec<(usize, Box<Transaction>, bool)> = Vec::with_capacity(screened.len());
+        let (mut invalid, mut freed) = (0, 0);
+        for (index, item) in screened.into_iter().enumerate() {
+            match item {
+                Item::Valid(tx) => {
+                    ids.push(tx.txid);
+                    answers.push(None);
+                    valid.push((index, tx, true));
+                }
+                Item::Known(tx) => {
+                    ids.push(tx.txid);
+                    answers.push(None);
+                    valid.push((index, tx, false));
+                }
+                Item::Invalid(txid, error) => {
+                    invalid += 1;
+                    freed += sizes.get(index).copied().unwrap_or(0);
+                    ids.push(txid.unwrap_or_default());
+                    answers.push(Some(Answer::Invalid { txid, error }));
+                }
+            }
+        }
+        metrics::outcome("invalid", invalid);
+        self.waiting.release(client.0, invalid, freed, now_ms);
+        let batch = Batch::new(answers, ids);
+        // One that was known a moment ago and is not any more has unchecked signatures.
+        valid.retain(|(index, tx, checked)| {
+            if *checked || self.waiting.known(&tx.txid) {
+                return true;
+            }
+            match tx.verify_signatures() {
+                Ok(()) => true,
+                Err(error) => {
+                    self.waiting.release(client.0, 1, tx.bytes.len(), now_ms);
+                    batch.answer(*index, Answer::Invalid { txid: Some(tx.txid), error });
+                    false
+                }
+            }
+        });
+        let places = valid.iter().map(|(index, tx, _)| {
+            let place = Place { client: client.0, bytes: tx.bytes.len(), batch: batch.clone(), index: *index };
+            (tx.txid, place)
+        });
+        let entered = self.waiting.enter(places);
+        for ((index, tx, _), entered) in valid.into_iter().zip(entered) {
+            match entered {
+                Entered::First => {
+                    round.txids.push(tx.txid);
+                    round.records.push(self.record(*tx, now_ms, trace));
+                }
+                Entered::Joined => metrics::outcome("repeated", 1),
+                Entered::Accepted(at_ms) => {
+                    metrics::outcome("repeated", 1);
+                    self.waiting.release(client.0, 1, tx.bytes.len(), now_ms);
+                    batch.answer(index, Answer::Accepted { txid: tx.txid, at_ms });
+                }
+            }
+        }
+        batch
+    }
+
+    fn record(&self, tx: Transaction, now_ms: u64, trace: Option<TraceContext>) -> NewRecord {
+        let partition = shards_of(&tx, self.shards).first().copied().unwrap_or(0);
+        NewRecord {
+            to: TopicPartition { topic: Topic::Ledger, partition },
+            at_ms: now_ms,
+            id: None,
+            trace,
+            payload: Bytes::from(LedgerInput { kind: Some(Kind::Submit(tx.bytes)) }.encode_to_vec()),
+        }
+    }
+}
+
+/// A round after its checks.
+#[derive(Default)]
+struct Round {
+    records: Vec<NewRecord>,
+    txids: Vec<TxId>,
+    replies: Vec<(oneshot::Sender<Result<Arc<Batch>, Unavailable>>, Arc<Batch>)>,
+}
+
+impl Round {
+    async fn append(self, ports: &Ports, waiting: &Waiting) {
+        let appended = if self.records.is_empty() { Ok(()) } else { ports.log.append(self.records).await.map(drop) };
+        let outcome = appended.map_err(|error| Unavailable(error.to_string()));
+        if let Err(error) = &outcome {
+            // Who joined from other rounds waits for these as well: they learn to come again.
+            for place in waiting.fail(&self.txids, ports.clock.now_ms()) {
+                let answer = Answer::Busy { retry_after_ms: 1_000, message: error.to_string() };
+                place.batch.answer(place.index, answer);
+            }
+        }
+        for (reply, batch) in self.replies {
+            // Who submitted may be gone; its transactions are decided all the same.
+            let _ = reply.send(outcome.clone().map(|()| batch));
+        }
+    }
+}
