@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+#[allow(clippy::disallowed_methods, reason = "how cargo tells a build script where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());

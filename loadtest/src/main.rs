@@ -1,6 +1,8 @@
 //! `eschaton-loadtest`: a real client over loopback gRPC against a node in a process of its own, and
 //! the machine's bound measured in the same run.
 
+#![allow(clippy::disallowed_methods, reason = "measures real time")]
+
 mod bound;
 mod closed;
 mod contend;

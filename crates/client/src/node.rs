@@ -337,6 +337,7 @@ impl Node {
     }
 
     /// Attempts of a call that may be repeated.
+    #[allow(clippy::disallowed_methods, reason = "a client outside the ledger: it waits in real time")]
     async fn call<T>(
         &self,
         what: &'static str,

@@ -1,4 +1,5 @@
 /// Bugs that the simulator must find; each breaks one rule of the driver.
+#[cfg_attr(not(feature = "planted-bugs"), allow(unreachable_pub, reason = "the simulator alone sees it"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlantedBug {
     /// Rows are written before the commit that makes them true.

@@ -174,7 +174,15 @@ impl<H: Host> Worker<H> {
             return Ok(false);
         }
         let from = self.next;
-        let stepped = self.step_all(records).await?;
+        let stepped = match self.step_all(records).await {
+            // One that was taken over reads rows of its successor, which may contradict what it holds in
+            // memory. Before it cries damage, it asks the log whether it is still the owner.
+            Err(error @ WorkerError::Core(_)) => {
+                self.claim.commit(Vec::new(), &[]).await?;
+                return Err(error);
+            }
+            stepped => stepped?,
+        };
         self.commit(from, stepped).await?;
         self.spec.host.observe(&self.core);
         Ok(true)

@@ -7,6 +7,7 @@ use eschaton_ports::Clock;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+#[allow(clippy::disallowed_methods, reason = "this is the adapter that reaches out")]
 #[async_trait]
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {

@@ -45,6 +45,7 @@ const CUTS_KEPT: u64 = 8;
 pub(crate) struct Mark([u8; SECRET_BYTES]);
 
 impl Mark {
+    #[allow(clippy::disallowed_methods, reason = "the directory's secret is made once, and replay reads it")]
     pub(crate) fn new() -> io::Result<Self> {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;

@@ -56,6 +56,7 @@ impl WorkerThread {
 
 /// Runs a worker again and again until it is stopped: passing trouble is reported and tried again with
 /// a growing pause (100 ms to 5 s), anything else is fatal for the process.
+#[allow(clippy::disallowed_methods, reason = "pauses between two lives of a worker, outside every core")]
 pub async fn supervise<F, Fut>(part: &str, health: &Health, stop: &CancellationToken, mut life: F)
 where
     F: FnMut() -> Fut,

@@ -62,6 +62,7 @@ pub struct StepSpans(
 );
 
 impl Observer for StepSpans {
+    #[allow(clippy::disallowed_methods, reason = "a span's own time; it decides nothing")]
     fn committed(&self, trace: &TraceContext, at: TopicPartition, offset: u64) {
         let tracer = global::tracer("eschaton");
         let mut span = tracer

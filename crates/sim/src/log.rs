@@ -20,8 +20,6 @@ pub(crate) struct LogState {
     partitions: BTreeMap<TopicPartition, Vec<LogRecord>>,
     /// By group and partition: epoch of the newest claim, next offset to consume.
     claims: BTreeMap<(String, TopicPartition), (u64, u64)>,
-    /// Epoch that each task claimed last.
-    claimed: BTreeMap<u64, (String, TopicPartition, u64)>,
     /// For [`Bug::MissingFsync`]: the lengths and positions that are on the disk.
     synced: Option<Box<LogState>>,
 }
@@ -38,13 +36,6 @@ impl LogState {
     /// The next offset that `group` will consume.
     pub(crate) fn position(&self, group: &str, at: TopicPartition) -> u64 {
         self.claims.get(&(group.to_owned(), at)).map_or(0, |(_, next)| *next)
-    }
-
-    /// True when a newer claim exists than this task's.
-    pub(crate) fn is_fenced(&self, task: u64) -> bool {
-        self.claimed.get(&task).is_some_and(|(group, at, epoch)| {
-            self.claims.get(&(group.clone(), *at)).is_some_and(|(newest, _)| newest > epoch)
-        })
     }
 
     /// The records from one offset up to another.
@@ -108,7 +99,7 @@ impl World {
         outputs: Vec<NewRecord>,
         advance: &[(TopicPartition, u64)],
     ) -> Result<Vec<Position>, LogError> {
-        let newest = advance.iter().all(|(at, _)| {
+        let newest = claim.positions.iter().all(|(at, _)| {
             self.log.claims.get(&(claim.group.clone(), *at)).is_some_and(|(epoch, _)| *epoch == claim.epoch)
         });
         if !newest && self.bug != Some(Bug::ZombieCommits) {
@@ -257,10 +248,6 @@ impl Log for SimLog {
                 let claim = world.log.claims.entry(key(at)).or_default();
                 claim.0 = epoch;
                 positions.push((*at, claim.1));
-            }
-            if let Some(at) = partitions.first() {
-                let actor = world.actor;
-                world.log.claimed.insert(actor, (group.to_owned(), *at, epoch));
             }
             world.note(&Event::Claim { group: group.to_owned(), epoch });
             SimClaim { sim: self.0.clone(), group: group.to_owned(), epoch, positions }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Options of `eschaton run`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  eschaton run --data-dir ./data\n\nSIGTERM or Ctrl-C drains and exits 0; after kill -9, start it again: nothing acknowledged is lost.")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Everything that the node keeps is under this directory; it is made if need be
     #[arg(long, env = "ESCHATON_DATA_DIR")]
     data_dir: PathBuf,
@@ -60,7 +60,7 @@ pub struct RunArgs {
 }
 
 /// Runs until it is told to stop. An error means a non-zero exit.
-pub fn run(args: RunArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(args))
 }

@@ -2,7 +2,6 @@
 //! next group: under load many connections share one round of checks and one append.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use eschaton_kit::Ports;
@@ -22,9 +21,8 @@ use crate::{Answer, Client, Unavailable, metrics};
 const QUEUE: usize = 256;
 /// Transactions of one round.
 const ROUND: usize = 2_048;
-/// A round smaller than this is followed by a pause, in which a larger one gathers.
+/// After a round smaller than this the connections get a turn.
 const SMALL_ROUND: usize = 64;
-const PAUSE: Duration = Duration::from_millis(1);
 /// Appends under way.
 const APPENDS: usize = 8;
 
@@ -33,7 +31,7 @@ pub(crate) struct Submission {
     client: Client,
     items: Vec<Bytes>,
     trace: Option<TraceContext>,
-    reply: oneshot::Sender<Result<Arc<Batch>, Unavailable>>,
+    reply: Reply,
 }
 
 /// Hands a batch in; returns once all its valid transactions are durable or known.
@@ -72,6 +70,7 @@ impl Intake {
         Ok(sender)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "lets a round gather; only how many share a round depends on it")]
     async fn run(self, mut queue: mpsc::Receiver<Submission>) {
         let appends = Arc::new(Semaphore::new(APPENDS));
         while let Some(first) = queue.recv().await {
@@ -91,11 +90,13 @@ impl Intake {
                 drop(place);
             });
             if items < SMALL_ROUND {
-                tokio::time::sleep(PAUSE).await;
+                // Lets the connections' tasks run, so that the next round is larger.
+                tokio::task::yield_now().await;
             }
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a measurement for metrics")]
     async fn check(&self, mut round: Vec<Submission>) -> Round {
         let began = std::time::Instant::now();
         let sizes: Vec<Vec<usize>> =
@@ -198,12 +199,15 @@ impl Intake {
     }
 }
 
+/// Where a submission learns that it is durable.
+type Reply = oneshot::Sender<Result<Arc<Batch>, Unavailable>>;
+
 /// A round after its checks.
 #[derive(Default)]
 struct Round {
     records: Vec<NewRecord>,
     txids: Vec<TxId>,
-    replies: Vec<(oneshot::Sender<Result<Arc<Batch>, Unavailable>>, Arc<Batch>)>,
+    replies: Vec<(Reply, Arc<Batch>)>,
 }
 
 impl Round {

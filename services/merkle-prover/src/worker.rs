@@ -313,13 +313,13 @@ impl ProverWorker {
             .sign(body.to_string().as_bytes())
             .await
             .map_err(|error| LogError::Unavailable { detail: error.to_string() })?;
-        Ok(self.verifier.seal(body, &signature).map_err(|error| broken("P1", error.to_string()))?)
+        self.verifier.seal(body, &signature).map_err(|error| broken("P1", error.to_string()))
     }
 
     async fn checkpoint(&self, number: u64) -> Result<Option<Checkpoint>, WorkerError> {
         let rows = self.spec.store.get_many(Table::Trees, &[record::checkpoint_key(number)]).await?;
         let value = rows.into_iter().next().flatten();
-        Ok(value.map(Checkpoint::decode).transpose().map_err(|error| damaged(Table::Trees, &error))?)
+        value.map(Checkpoint::decode).transpose().map_err(|error| damaged(Table::Trees, &error))
     }
 
     async fn answer(&mut self, request: Request) {

@@ -9,7 +9,7 @@ use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerSpec, replay};
 use eschaton_embedded::{EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::Ports;
-use eschaton_ports::{SCAN_ROWS_MAX, Store, Table, Topic, TopicPartition};
+use eschaton_ports::{Row, SCAN_ROWS_MAX, Store, Table, Topic, TopicPartition};
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::{ProverSpec, ProverWorker};
 
@@ -136,8 +136,8 @@ fn row_tag(table: Table) -> u8 {
     table as u8
 }
 
-fn difference(table: Table, (left, right): &(Option<(Bytes, Bytes)>, Option<(Bytes, Bytes)>)) -> String {
-    let show = |row: &Option<(Bytes, Bytes)>| match row {
+fn difference(table: Table, (left, right): &(Option<Row>, Option<Row>)) -> String {
+    let show = |row: &Option<Row>| match row {
         Some((key, value)) => format!("{} = {}", hex::encode(key), hex::encode(value)),
         None => "no row".to_owned(),
     };
@@ -148,7 +148,7 @@ fn difference(table: Table, (left, right): &(Option<(Bytes, Bytes)>, Option<(Byt
 struct Rows<'a> {
     store: &'a dyn Store,
     table: Table,
-    page: std::vec::IntoIter<(Bytes, Bytes)>,
+    page: std::vec::IntoIter<Row>,
     next: Option<Option<Bytes>>,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Rows<'a> {
         Self { store, table, page: Vec::new().into_iter(), next: Some(None) }
     }
 
-    async fn next(&mut self) -> anyhow::Result<Option<(Bytes, Bytes)>> {
+    async fn next(&mut self) -> anyhow::Result<Option<Row>> {
         loop {
             if let Some(row) = self.page.next() {
                 return Ok(Some(row));

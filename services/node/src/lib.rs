@@ -1,6 +1,7 @@
 //! All services in one process on the embedded adapters. `wiring` and the offline
 //! `check` are the only files that name them.
 
+mod caught_up;
 mod check;
 mod config;
 mod faucet;

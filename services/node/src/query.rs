@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conflict_resolver::{Resolver, ShardGauges};
 use eschaton_api::query as api;
-use eschaton_kit::{Health, Ports};
+use eschaton_kit::{Found, Health, Ports};
 use eschaton_ledger::keys;
 use eschaton_ports::{Table, Topic, TopicPartition};
 use eschaton_types::pb::log::{Reason, State};
@@ -23,6 +23,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::NodeConfig;
+use crate::caught_up::caught_up;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -67,6 +68,12 @@ impl Query {
         }
     }
 
+    async fn transaction(&self, txid: &TxId) -> Result<Option<Found>, Status> {
+        eschaton_kit::transaction(self.ports.log.as_ref(), self.ports.store.as_ref(), txid)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))
+    }
+
     async fn partition(&self, partition: u32, gauges: &ShardGauges) -> Result<api::PartitionStatus, Status> {
         let end = async |topic| {
             self.ports.log.end(TopicPartition { topic, partition }).await.map_err(|e| Status::unavailable(e.to_string()))
@@ -90,10 +97,14 @@ impl api::query_server::Query for Query {
         request: Request<api::GetTransactionRequest>,
     ) -> Result<Response<api::TransactionInfo>, Status> {
         let txid = txid(&request.into_inner().txid)?;
-        let found = eschaton_kit::transaction(self.ports.log.as_ref(), self.ports.store.as_ref(), &txid)
-            .await
-            .map_err(|error| Status::unavailable(error.to_string()))?
-            .ok_or_else(|| Status::not_found(format!("this node never saw transaction {txid}")))?;
+        let mut found = self.transaction(&txid).await?;
+        if found.is_none() {
+            // Its row may be under way: "never" is said only of what the log did not hold.
+            caught_up(&self.ports, self.shards).await?;
+            found = self.transaction(&txid).await?;
+        }
+        let found =
+            found.ok_or_else(|| Status::not_found(format!("this node never saw transaction {txid}")))?;
         let (reason, message, spent_by) = match found.row.rejection.clone() {
             Some(rejection) => (reason(rejection.reason), rejection.message, rejection.spent_by),
             None => Default::default(),

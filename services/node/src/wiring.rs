@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use conflict_resolver::{Resolver, ResolverConfig};
-use eschaton_embedded::{EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OsRng, StoreOptions, SystemClock};
-use eschaton_kit::{Health, Ports};
+use eschaton_embedded::{EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OpenError, OsRng, StoreOptions, SystemClock};
+use eschaton_kit::{Health, Ports, Urgency, WorkerThread};
 use eschaton_ports::{Rng, Store};
 use eschaton_types::{Network, Rules};
 use gossip_ingress::{Ingress, IngressConfig};
 use merkle_prover::{Prover, ProverConfig};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::query::Query;
@@ -68,7 +69,7 @@ impl Node {
         let grpc = listener.local_addr()?;
         let store = ports.store.clone();
         let query = Query::new(&config, ports.clone(), health.clone(), &ingress, &resolver, &prover);
-        let faucet = issuer.map(|key| faucet::Faucet::new(key, config.network, ports, ingress.submitter()));
+        let faucet = issuer.map(|key| faucet::Faucet::new(key, &config, ports, ingress.submitter()));
         let services = server::Services {
             ingress: ingress.service(),
             query,
@@ -116,19 +117,21 @@ async fn open(config: &NodeConfig) -> anyhow::Result<Ports> {
     let (dir, shards) = (config.data_dir.clone(), config.shards);
     let rng: Arc<dyn Rng> = Arc::new(OsRng::new().context("the system gives no randomness")?);
     let signer = FileSigner::open(&dir.join("node.key"), rng.as_ref())?;
-    // Journals are checked and replayed with blocking reads.
-    let (log, store) = tokio::task::spawn_blocking(move || {
-        let (log, report) = EmbeddedLog::open(&dir.join("log"), &LogOptions::new(shards))?;
-        if report.tail_bytes_cut > 0 {
-            tracing::warn!(?report, "the log's tail was torn or damaged; recovered to the last good record");
-        }
-        let (store, cut) = EmbeddedStore::open(&dir.join("store"), &StoreOptions::default())?;
-        if let Some(cut) = cut {
-            tracing::info!(?cut, "the store's tail was torn; the log has what it lacks");
-        }
-        anyhow::Ok((log, store))
-    })
-    .await??;
+    // Journals are checked and replayed with blocking reads, on threads of their own.
+    let (log_dir, store_dir) = (dir.join("log"), dir.join("store"));
+    let log = opening("open-log", Urgency::Answering, move || EmbeddedLog::open(&log_dir, &LogOptions::new(shards)));
+    // The engine's own threads, which compact the store, inherit the urgency of the thread that opens it.
+    let store = opening("open-store", Urgency::Background, move || {
+        EmbeddedStore::open(&store_dir, &StoreOptions::default())
+    });
+    let (log, report) = log.await?;
+    if report.tail_bytes_cut > 0 {
+        tracing::warn!(?report, "the log's tail was torn or damaged; recovered to the last good record");
+    }
+    let (store, cut) = store.await?;
+    if let Some(cut) = cut {
+        tracing::info!(?cut, "the store's tail was torn; the log has what it lacks");
+    }
     Ok(Ports {
         log: Arc::new(log),
         store: Arc::new(store),
@@ -136,4 +139,18 @@ async fn open(config: &NodeConfig) -> anyhow::Result<Ports> {
         rng,
         signer: Arc::new(signer),
     })
+}
+
+/// Opens an engine on a thread of its own.
+async fn opening<T: Send + 'static>(
+    name: &'static str,
+    urgency: Urgency,
+    open: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (done, opened) = oneshot::channel();
+    WorkerThread::spawn(name, urgency, move || async move {
+        // The receiver is gone only when the start was given up.
+        let _ = done.send(open());
+    })?;
+    Ok(opened.await.context("the thread that opens an engine panicked")??)
 }

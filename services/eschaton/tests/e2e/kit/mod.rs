@@ -1,0 +1,25 @@
+//! What the tests share. Every wait has a deadline; none is a mere sleep.
+
+pub(crate) mod cli;
+pub(crate) mod money;
+pub(crate) mod node;
+pub(crate) mod rpc;
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that a healthy node does, on a machine that has other work too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until there is something to see.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: not seen within {PATIENCE:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! A node in its own process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// A node that serves. Dropped, it is killed.
+pub(crate) struct Node {
+    child: Child,
+    stderr: Option<JoinHandle<String>>,
+    /// `http://host:port`.
+    pub(crate) url: String,
+    /// `host:port`.
+    pub(crate) metrics: String,
+    pub(crate) verifier_key: String,
+}
+
+/// How a node ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stderr: String,
+}
+
+impl Node {
+    /// Starts a node on free ports and waits until it serves.
+    pub(crate) fn start(data_dir: &Path, options: &[&str]) -> Self {
+        Self::try_start(data_dir, options).unwrap_or_else(|ended| panic!("the node did not start: {ended:?}"))
+    }
+
+    /// As [`Node::start`]; an error is how it ended instead.
+    pub(crate) fn try_start(data_dir: &Path, options: &[&str]) -> Result<Self, Ended> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_eschaton"))
+            .arg("run")
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json"])
+            .args(options)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = collect(child.stderr.take().unwrap());
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The test has what it wanted and listens no more.
+                let _ = sender.send(line);
+            }
+        });
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let ready: Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(ready["ready"], true, "{line}");
+                let text = |field: &str| {
+                    ready[field].as_str().unwrap_or_else(|| panic!("{field}: {line}")).to_owned()
+                };
+                let url = format!("http://{}", text("grpc"));
+                let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
+                Ok(Self { child, stderr: Some(stderr), url, metrics, verifier_key })
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = wait(&mut child);
+                Err(Ended { status, stderr: stderr.join().unwrap() })
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().unwrap();
+                panic!("the node neither served nor ended within {PATIENCE:?}: {}", stderr.join().unwrap());
+            }
+        }
+    }
+
+    /// As `kill -9`: no warning, no clean-up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends SIGTERM and goes on.
+    pub(crate) fn signal_stop(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end of a node that was told to stop.
+    pub(crate) fn ended(mut self) -> Ended {
+        let status = wait(&mut self.child);
+        Ended { status, stderr: self.stderr.take().unwrap().join().unwrap() }
+    }
+
+    /// SIGTERM, and a clean end.
+    pub(crate) fn stop(self) -> Ended {
+        self.signal_stop();
+        let ended = self.ended();
+        assert!(ended.status.success(), "{ended:?}");
+        ended
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads to the end beside the test, so that the child never waits for room in the pipe.
+pub(crate) fn collect(mut stderr: ChildStderr) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+/// Waits for a child's end, with a deadline: `Child` itself can only wait for ever.
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() >= deadline {
+            child.kill().unwrap();
+            panic!("a process did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,14 @@
+//! The real binary from outside: a node in its own process, the CLI in others, gRPC in between.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+
+mod bad_input;
+mod double_spend;
+mod kit;
+mod observe;
+mod overload;
+mod pay;
+mod proofs;
+mod restart;
+mod start_stop;
+mod trace;

@@ -1,0 +1,35 @@
+//! Read your own writes: rows follow the log by a few milliseconds, and who was answered from the log
+//! must find what the answer spoke of.
+
+use eschaton_kit::Ports;
+use eschaton_ports::{Topic, TopicPartition};
+use tonic::Status;
+
+/// Between two looks at the watermarks, ms.
+const LOOK_EVERY_MS: u64 = 2;
+/// Looks before the caller is told to come again: two seconds.
+const LOOKS_MAX: u32 = 1_000;
+
+/// Waits until the rows show all that the ledger's log held at the call.
+pub(crate) async fn caught_up(ports: &Ports, shards: u32) -> Result<(), Status> {
+    let away = |error: String| Status::unavailable(error);
+    for partition in 0..shards {
+        let at = TopicPartition { topic: Topic::Ledger, partition };
+        let end = ports.log.end(at).await.map_err(|error| away(error.to_string()))?;
+        let worker = format!("{}/{partition}", conflict_resolver::GROUP);
+        let mut looks = 0;
+        loop {
+            let mark = ports.store.watermark(&worker).await.map_err(|error| away(error.to_string()))?;
+            if mark.map_or(0, |mark| mark.input_next) >= end {
+                break;
+            }
+            looks += 1;
+            if looks > LOOKS_MAX {
+                let behind = format!("shard {partition} is behind its log; ask again in a second");
+                return Err(Status::unavailable(behind));
+            }
+            ports.clock.sleep_ms(LOOK_EVERY_MS).await;
+        }
+    }
+    Ok(())
+}
