@@ -13,7 +13,7 @@ use crate::files::{self, FileError, Kind};
 use crate::{Node, NodeError};
 
 const VERSION: u32 = 1;
-/// Checkpoints come about once a second, so a race with a new one is lost rarely and not thrice.
+/// Checkpoints come several times a second under load, so a race with a new one is lost rarely and not thrice.
 const ATTEMPTS_MAX: usize = 5;
 const STATE: Kind = Kind {
     what: "light client's state",

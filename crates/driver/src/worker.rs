@@ -364,6 +364,14 @@ async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result
     let at = TopicPartition { topic: spec.changes, partition: spec.input.partition };
     let mark = retrying(spec, || spec.store.watermark(name)).await?.unwrap_or_default();
     let end = spec.log.end(at).await?;
+    if mark.sequence > end || mark.input_next > next {
+        // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
+        let detail = format!(
+            "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
+            mark.input_next, mark.sequence
+        );
+        return Err(WorkerError::StoreAhead { detail });
+    }
     let mut from = mark.sequence;
     let mut applied = 0;
     while from < end {

@@ -1,4 +1,5 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -305,7 +306,14 @@ fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
 
 fn write_header(dir: &Path, kind: Kind, mark: &Mark) -> Result<(), OpenError> {
     let (path, beside) = (dir.join(HEADER), dir.join("header.new"));
-    let mut file = File::create(&beside).map_err(OpenError::io(&beside, "create"))?;
+    // Readable by the owner alone: who knows the secret could forge marks inside payloads.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(OpenError::io(&beside, "create"))?;
     file.write_all(header_text(kind, mark).as_bytes()).map_err(OpenError::io(&beside, "write"))?;
     file.sync_all().map_err(OpenError::io(&beside, "sync"))?;
     fs::rename(&beside, &path).map_err(OpenError::io(&path, "put in place"))?;

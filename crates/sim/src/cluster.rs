@@ -312,8 +312,8 @@ impl Cluster {
 pub(crate) fn verdict(error: &WorkerError) -> Broken {
     let invariant = match error {
         WorkerError::Core(CoreError::Invariant { id, .. }) => id,
-        WorkerError::Core(_) | WorkerError::Changes { .. } => "state",
         WorkerError::Log(_) | WorkerError::Store(_) => "port",
+        _ => "state",
     };
     Broken { invariant, detail: format!("a worker stopped: {error}") }
 }

@@ -8,9 +8,9 @@ const SEEDS_MAX: u64 = 500;
 
 fn found(name: &str) -> Violation {
     let bug = Bug::named(name).expect("a known name");
-    (0..SEEDS_MAX)
-        .find_map(|seed| run(seed, Some(bug), false).err())
-        .unwrap_or_else(|| panic!("{name} is not found in {SEEDS_MAX} seeds"))
+    let found = (0..SEEDS_MAX).find_map(|seed| run(seed, Some(bug), false).err());
+    assert!(found.is_some(), "{name} is not found in {SEEDS_MAX} seeds");
+    found.expect("asserted")
 }
 
 fn is_found(name: &str, by: &[&str]) {

@@ -1,16 +1,15 @@
 //! The clean code, over a few seeds; `cargo run --release -p eschaton-sim -- --seeds 10000` runs more.
 
-use eschaton_sim::{Coverage, run, run_twice};
+use eschaton_sim::{Coverage, Violation, run, run_twice};
 
 const SEEDS: u64 = 150;
 
 #[test]
-fn no_invariant_breaks_and_everything_happens() {
+fn no_invariant_breaks_and_everything_happens() -> Result<(), Violation> {
     let mut coverage = Coverage::new();
     for seed in 0..SEEDS {
-        match run(seed, None, false) {
-            Ok(outcome) => outcome.coverage.into_iter().for_each(|(what, times)| *coverage.entry(what).or_default() += times),
-            Err(violation) => panic!("{violation}"),
+        for (what, times) in run(seed, None, false)?.coverage {
+            *coverage.entry(what).or_default() += times;
         }
     }
     for what in [
@@ -44,15 +43,12 @@ fn no_invariant_breaks_and_everything_happens() {
     ] {
         assert!(coverage.get(what).is_some_and(|times| *times > 0), "no {what} in {SEEDS} seeds: {coverage:?}");
     }
+    Ok(())
 }
 
 #[test]
-fn a_seed_decides_everything() {
-    for seed in (1_000..1_020).chain([u64::MAX]) {
-        if let Err(violation) = run_twice(seed, None) {
-            panic!("{violation}");
-        }
-    }
+fn a_seed_decides_everything() -> Result<(), Violation> {
+    (1_000..1_020).chain([u64::MAX]).try_for_each(|seed| run_twice(seed, None).map(drop))
 }
 
 #[test]

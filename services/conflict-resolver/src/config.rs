@@ -15,10 +15,10 @@ impl ResolverConfig {
     /// The core's settings for one shard.
     pub fn ledger(&self, shard: u32) -> LedgerConfig {
         let sound = LedgerConfig::new(shard, self.shards);
-        LedgerConfig {
-            window_ms: self.window_ms,
-            window_max_ms: sound.window_max_ms.max(self.window_ms.saturating_mul(4)),
-            ..sound
-        }
+        let window_max_ms = sound.window_max_ms.max(self.window_ms.saturating_mul(4));
+        // Every shard of a transaction runs its own window, one after the other, before it grants.
+        let windows = if self.window_ms == 0 { 0 } else { window_max_ms.saturating_mul(self.shards.into()) };
+        let reserve_ms = sound.reserve_ms.saturating_add(windows);
+        LedgerConfig { window_ms: self.window_ms, window_max_ms, reserve_ms, ..sound }
     }
 }

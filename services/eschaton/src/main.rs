@@ -19,6 +19,10 @@ use cli::{Cli, Task};
 use out::Out;
 use session::Session;
 
+// Worker threads allocate in one thread and free in another; the system's allocator is slow at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

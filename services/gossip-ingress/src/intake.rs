@@ -14,15 +14,13 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::screening::{Item, screen};
-use crate::waiting::{Batch, Entered, Place, Waiting};
+use crate::waiting::{Batch, Entered, Place, Room, Waiting};
 use crate::{Answer, Client, Unavailable, metrics};
 
 /// Submissions that wait for a round.
 const QUEUE: usize = 256;
 /// Transactions of one round.
 const ROUND: usize = 2_048;
-/// After a round smaller than this the connections get a turn.
-const SMALL_ROUND: usize = 64;
 /// Appends under way.
 const APPENDS: usize = 8;
 
@@ -30,6 +28,7 @@ const APPENDS: usize = 8;
 pub(crate) struct Submission {
     client: Client,
     items: Vec<Bytes>,
+    room: Room,
     trace: Option<TraceContext>,
     reply: Reply,
 }
@@ -39,11 +38,12 @@ pub(crate) async fn hand_in(
     intake: &mpsc::Sender<Submission>,
     client: Client,
     items: Vec<Bytes>,
+    room: Room,
     trace: Option<TraceContext>,
 ) -> Result<Arc<Batch>, Unavailable> {
     let stopped = || Unavailable("it is stopping".to_owned());
     let (reply, answer) = oneshot::channel();
-    intake.send(Submission { client, items, trace, reply }).await.map_err(|_| stopped())?;
+    intake.send(Submission { client, items, room, trace, reply }).await.map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())?
 }
 
@@ -72,8 +72,11 @@ impl Intake {
 
     #[allow(clippy::disallowed_methods, reason = "lets a round gather; only how many share a round depends on it")]
     async fn run(self, mut queue: mpsc::Receiver<Submission>) {
-        let appends = Arc::new(Semaphore::new(APPENDS));
+        let this = Arc::new(self);
+        let (rounds, appends) = (Arc::new(Semaphore::new(cores())), Arc::new(Semaphore::new(APPENDS)));
         while let Some(first) = queue.recv().await {
+            // Neither is ever closed.
+            let Ok(core) = rounds.clone().acquire_owned().await else { return };
             let mut items = first.items.len();
             let mut round = vec![first];
             while items < ROUND {
@@ -81,22 +84,16 @@ impl Intake {
                 items += next.items.len();
                 round.push(next);
             }
-            // Never closed.
-            let Ok(place) = appends.clone().acquire_owned().await else { return };
-            let entered = self.check(round).await;
-            let (ports, waiting) = (self.ports.clone(), self.waiting.clone());
+            let (this, appends) = (this.clone(), appends.clone());
             tokio::spawn(async move {
-                entered.append(&ports, &waiting).await;
-                drop(place);
+                let entered = this.check(round).await;
+                drop(core);
+                let Ok(_place) = appends.acquire_owned().await else { return };
+                entered.append(&this.ports, &this.waiting).await;
             });
-            if items < SMALL_ROUND {
-                // Lets the connections' tasks run, so that the next round is larger.
-                tokio::task::yield_now().await;
-            }
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a measurement for metrics")]
     async fn check(&self, mut round: Vec<Submission>) -> Round {
         let began = std::time::Instant::now();
         let sizes: Vec<Vec<usize>> =
@@ -109,6 +106,7 @@ impl Intake {
         let mut entered = Round::default();
         for (submission, sizes) in round.into_iter().zip(sizes) {
             let part: Vec<Item> = screened.by_ref().take(sizes.len()).collect();
+            submission.room.hand_over();
             let batch = self.enter(submission.client, part, &sizes, submission.trace, &mut entered);
             entered.replies.push((submission.reply, batch));
         }
@@ -159,6 +157,7 @@ impl Intake {
             match tx.verify_signatures() {
                 Ok(()) => true,
                 Err(error) => {
+                    metrics::outcome("invalid", 1);
                     self.waiting.release(client.0, 1, tx.bytes.len(), now_ms);
                     batch.answer(*index, Answer::Invalid { txid: Some(tx.txid), error });
                     false
@@ -176,7 +175,10 @@ impl Intake {
                     round.txids.push(tx.txid);
                     round.records.push(self.record(*tx, now_ms, trace));
                 }
-                Entered::Joined => metrics::outcome("repeated", 1),
+                Entered::Joined => {
+                    metrics::outcome("repeated", 1);
+                    batch.join();
+                }
                 Entered::Accepted(at_ms) => {
                     metrics::outcome("repeated", 1);
                     self.waiting.release(client.0, 1, tx.bytes.len(), now_ms);
@@ -202,6 +204,10 @@ impl Intake {
 /// Where a submission learns that it is durable.
 type Reply = oneshot::Sender<Result<Arc<Batch>, Unavailable>>;
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// A round after its checks.
 #[derive(Default)]
 struct Round {
@@ -215,6 +221,7 @@ impl Round {
         let appended = if self.records.is_empty() { Ok(()) } else { ports.log.append(self.records).await.map(drop) };
         let outcome = appended.map_err(|error| Unavailable(error.to_string()));
         if let Err(error) = &outcome {
+            metrics::outcome("unavailable", self.txids.len());
             // Who joined from other rounds waits for these as well: they learn to come again.
             for place in waiting.fail(&self.txids, ports.clock.now_ms()) {
                 let answer = Answer::Busy { retry_after_ms: 1_000, message: error.to_string() };

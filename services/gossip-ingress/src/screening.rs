@@ -14,6 +14,10 @@ pub(crate) enum Item {
     Invalid(Option<TxId>, TxError),
 }
 
+/// Smaller rounds are checked by one thread: waking another costs more than it saves, and the next round
+/// keeps it busy anyway.
+const SPLIT: usize = 32;
+
 /// Checks a batch on all cores, away from the threads that serve connections. `known` tells ids whose
 /// signatures need no check.
 pub(crate) async fn screen(
@@ -25,10 +29,10 @@ pub(crate) async fn screen(
     let (answer, answered) = oneshot::channel();
     let count = items.len();
     pool.spawn(move || {
-        let screened: Vec<Item> = if count < 4 {
+        let screened: Vec<Item> = if count < SPLIT {
             items.into_iter().map(|bytes| one(bytes, &rules, &known)).collect()
         } else {
-            items.into_par_iter().with_min_len(4).map(|bytes| one(bytes, &rules, &known)).collect()
+            items.into_par_iter().with_min_len(SPLIT / 4).map(|bytes| one(bytes, &rules, &known)).collect()
         };
         // Nobody waits any more when the connection is gone; nothing was recorded.
         let _ = answer.send(screened);

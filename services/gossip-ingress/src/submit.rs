@@ -73,20 +73,21 @@ impl Submitter {
         let total = items.len();
         let sizes: Vec<usize> = items.iter().map(Bytes::len).collect();
         let (room, shed) = inner.waiting.admit(client.0, &sizes, inner.ports.clock.now_ms());
-        items.truncate(room);
+        let taken = room.count();
+        items.truncate(taken);
         let mut busy = Vec::new();
         if let Some(shed) = shed {
-            metrics::outcome("busy", total - room);
+            metrics::outcome("busy", total - taken);
             let answer = Answer::Busy { retry_after_ms: shed.retry_after_ms, message: shed.to_string() };
-            busy.resize(total - room, answer);
+            busy.resize(total - taken, answer);
         }
-        if room == 0 {
+        if taken == 0 {
             return Ok(busy);
         }
         let span = inner.tracing.begin("gossip-ingress.submit", parent);
         let trace = span.as_ref().and_then(|span| span.context());
-        let batch = intake::hand_in(&inner.intake, client, items, trace).await?;
-        if wait {
+        let batch = intake::hand_in(&inner.intake, client, items, room, trace).await?;
+        if wait || batch.joined() {
             let limit = Duration::from_millis(inner.config.answer_ms);
             // Late answers are found by look-up; the items keep their room until they are decided.
             let _ = tokio::time::timeout(limit, batch.wait()).await;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use eschaton_gossip::{Admission, Recent, Sight};
 use eschaton_types::TxId;
@@ -20,13 +20,15 @@ pub(crate) struct Batch {
     answers: Mutex<Vec<Option<Answer>>>,
     missing: AtomicUsize,
     done: Notify,
+    /// An item waits for another round's append: only its decision says that it is durable.
+    joined: AtomicBool,
 }
 
 impl Batch {
     /// `ids` are the items' transactions, `answers` what is known at once.
     pub(crate) fn new(answers: Vec<Option<Answer>>, ids: Vec<TxId>) -> Arc<Self> {
         let missing = answers.iter().filter(|answer| answer.is_none()).count();
-        Arc::new(Self { ids, answers: Mutex::new(answers), missing: AtomicUsize::new(missing), done: Notify::new() })
+        Arc::new(Self { ids, answers: Mutex::new(answers), missing: AtomicUsize::new(missing), done: Notify::new(), joined: AtomicBool::new(false) })
     }
 
     pub(crate) fn answer(&self, index: usize, answer: Answer) {
@@ -38,6 +40,14 @@ impl Batch {
                 self.done.notify_one();
             }
         }
+    }
+
+    pub(crate) fn join(&self) {
+        self.joined.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
     }
 
     /// Returns when every item has its answer.
@@ -62,6 +72,32 @@ pub(crate) struct Place {
     pub(crate) bytes: usize,
     pub(crate) batch: Arc<Batch>,
     pub(crate) index: usize,
+}
+
+/// Room for a batch. Dropped, it is given back: a call that is cancelled on its way leaks nothing.
+pub(crate) struct Room {
+    waiting: Arc<Waiting>,
+    client: IpAddr,
+    held: eschaton_gossip::Held,
+    now_ms: u64,
+}
+
+impl Room {
+    /// For how many items.
+    pub(crate) fn count(&self) -> usize {
+        self.held.count
+    }
+
+    /// From here on the batch's places give the room back, one by one.
+    pub(crate) fn hand_over(mut self) {
+        self.held = eschaton_gossip::Held::default();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.waiting.release(self.client, self.held.count, self.held.bytes, self.now_ms);
+    }
 }
 
 struct Inner {
@@ -100,17 +136,18 @@ impl Waiting {
         self.watchers.clone()
     }
 
-    /// Asks for room: how many of the sizes got it, and why no more.
+    /// Asks for room: how much there is, and why no more.
     pub(crate) fn admit(
-        &self,
+        self: &Arc<Self>,
         client: IpAddr,
         sizes: &[usize],
         now_ms: u64,
-    ) -> (usize, Option<eschaton_gossip::Shed>) {
-        match self.inner.lock().admission.admit(&client, sizes, now_ms) {
-            Ok(admitted) => (admitted.held.count, admitted.rest),
-            Err(shed) => (0, Some(shed)),
-        }
+    ) -> (Room, Option<eschaton_gossip::Shed>) {
+        let (held, shed) = match self.inner.lock().admission.admit(&client, sizes, now_ms) {
+            Ok(admitted) => (admitted.held, admitted.rest),
+            Err(shed) => (eschaton_gossip::Held::default(), Some(shed)),
+        };
+        (Room { waiting: self.clone(), client, held, now_ms }, shed)
     }
 
     pub(crate) fn release(&self, client: IpAddr, count: usize, bytes: usize, now_ms: u64) {
@@ -126,7 +163,7 @@ impl Waiting {
     /// Takes places in line, all under one lock.
     pub(crate) fn enter(&self, items: impl Iterator<Item = (TxId, Place)>) -> Vec<Entered> {
         let mut inner = self.inner.lock();
-        items
+        let entered = items
             .map(|(txid, place)| match inner.recent.see(txid) {
                 Sight::Decided(at_ms) => Entered::Accepted(at_ms),
                 sight => {
@@ -134,7 +171,9 @@ impl Waiting {
                     if sight == Sight::First { Entered::First } else { Entered::Joined }
                 }
             })
-            .collect()
+            .collect();
+        metrics::undecided(inner.places.len());
+        entered
     }
 
     /// The log did not take these: everybody in line learns it, and their room is free.
@@ -148,6 +187,7 @@ impl Waiting {
                 failed.push(place);
             }
         }
+        metrics::undecided(inner.places.len());
         failed
     }
 

@@ -116,6 +116,10 @@ impl ProverWorker {
     /// number counts, another of the same number (left by a torn commit) is passed over.
     async fn catch_up(&mut self, mark: Watermark) -> Result<(), WorkerError> {
         let end = self.spec.log.end(CHECKPOINTS).await?;
+        if mark.sequence > end {
+            let detail = format!("the trees have checkpoints up to offset {}, the log ends at {end}", mark.sequence);
+            return Err(WorkerError::StoreAhead { detail });
+        }
         let mut from = mark.sequence;
         while from < end {
             let records = self.spec.log.read(CHECKPOINTS, from, 256, 1 << 20).await?;

@@ -41,7 +41,7 @@ pub async fn check(
     let (shards, origin) = identity::recorded(data_dir)?;
     ensure!(!scratch.exists(), "{} exists; name a directory that does not", scratch.display());
     let rng = Arc::new(OsRng::new()?);
-    let signer = Arc::new(FileSigner::open(&data_dir.join("node.key"), rng.as_ref())?);
+    let signer = Arc::new(FileSigner::open(&data_dir.join(identity::NODE_KEY), rng.as_ref())?);
     let (log, _) = EmbeddedLog::open(&data_dir.join("log"), &LogOptions::new(shards))?;
     let (store, _) = EmbeddedStore::open(&data_dir.join("store"), &StoreOptions::default())?;
     let (fresh, _) = EmbeddedStore::open(scratch, &StoreOptions::default())?;

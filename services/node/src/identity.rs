@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 use crate::NodeConfig;
 
 const FILE: &str = "node.json";
+/// The node's Ed25519 identity.
+pub(crate) const NODE_KEY: &str = "node.key";
 const ISSUER_FILE: &str = "dev-issuer.key";
 
 #[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
@@ -25,10 +27,14 @@ struct Fixed {
     origin: String,
 }
 
-/// Records what never changes, or compares with what was recorded.
-pub(crate) fn fix(config: &NodeConfig) -> anyhow::Result<()> {
+/// Records what never changes, or compares with what was recorded. `signer` makes the node's key.
+pub(crate) fn fix(config: &NodeConfig, signer: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let dir = &config.data_dir;
-    fs::create_dir_all(dir)
+    // Keys are inside; 0700 keeps other users out whatever a file's own mode.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .with_context(|| format!("data directory {} cannot be made; choose another with --data-dir", dir.display()))?;
     let path = dir.join(FILE);
     let wanted = Fixed {
@@ -53,9 +59,16 @@ pub(crate) fn fix(config: &NodeConfig) -> anyhow::Result<()> {
                     dir.display()
                 );
             }
+            ensure!(
+                dir.join(NODE_KEY).exists(),
+                "{} is lost and clients know its public key; restore it from a backup",
+                dir.join(NODE_KEY).display()
+            );
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // The key first: a directory that is recorded has one.
+            signer(&dir.join(NODE_KEY))?;
             write_durably(dir, FILE, &serde_json::to_vec_pretty(&wanted)?, 0o644)
         }
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),

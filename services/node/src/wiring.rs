@@ -38,8 +38,9 @@ pub struct Node {
 impl Node {
     /// Opens the data directory, starts the services from the log outwards, and serves.
     pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
-        identity::fix(&config)?;
-        let ports = open(&config).await?;
+        let rng = OsRng::new().context("the system gives no randomness")?;
+        identity::fix(&config, |path| Ok(FileSigner::open(path, &rng).map(drop)?))?;
+        let ports = open(&config, rng).await?;
         let health = Health::default();
         let issuer = (config.network == Network::Dev && config.native_issuer.is_none())
             .then(|| identity::dev_issuer(&config.data_dir, config.network, ports.rng.as_ref()))
@@ -113,10 +114,10 @@ impl Node {
     }
 }
 
-async fn open(config: &NodeConfig) -> anyhow::Result<Ports> {
+async fn open(config: &NodeConfig, rng: OsRng) -> anyhow::Result<Ports> {
     let (dir, shards) = (config.data_dir.clone(), config.shards);
-    let rng: Arc<dyn Rng> = Arc::new(OsRng::new().context("the system gives no randomness")?);
-    let signer = FileSigner::open(&dir.join("node.key"), rng.as_ref())?;
+    let rng: Arc<dyn Rng> = Arc::new(rng);
+    let signer = FileSigner::open(&dir.join(identity::NODE_KEY), rng.as_ref())?;
     // Journals are checked and replayed with blocking reads, on threads of their own.
     let (log_dir, store_dir) = (dir.join("log"), dir.join("store"));
     let log = opening("open-log", Urgency::Answering, move || EmbeddedLog::open(&log_dir, &LogOptions::new(shards)));

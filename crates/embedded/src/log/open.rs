@@ -49,7 +49,7 @@ impl LogOptions {
             write_buffer_bytes: 128 << 20,
             block_cache_bytes: 16 << 20,
             journal_bytes_max: 256 << 20,
-            commit_interval: Duration::from_millis(1),
+            commit_interval: Duration::from_millis(2),
         }
     }
 }

@@ -135,3 +135,36 @@ async fn a_torn_log_tail_is_reported_and_the_node_serves() {
     let ended = Node::start(dir.path(), &mint.options()).stop();
     assert_eq!(ended.stderr, "");
 }
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_older_than_the_store_is_refused() {
+    let (dir, mint) = (tempfile::tempdir().unwrap(), Mint::new());
+    let (log, backup) = (dir.path().join("log"), dir.path().join("backup"));
+    for nonce in 0..2 {
+        let node = Node::start(dir.path(), &mint.options());
+        Rpc::connect(&node.url).await.accept(&mint.issue(&[key(1).address()], 10, nonce)).await;
+        node.stop();
+        if nonce == 0 {
+            copy(&log, &backup);
+        }
+    }
+    fs::remove_dir_all(&log).unwrap();
+    fs::rename(&backup, &log).unwrap();
+    // Whether it serves for a moment or not, it ends by itself.
+    let ended = Node::try_start(dir.path(), &mint.options()).map_or_else(|ended| ended, Node::ended);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("the store is ahead of the log"), "{ended:?}");
+}
