@@ -45,7 +45,8 @@ pub(crate) async fn run(
                     if first >= last {
                         break;
                     }
-                    let transactions = payments[first..last].iter().map(|payment| payment.bytes.clone()).collect();
+                    let transactions =
+                        payments[first..last].iter().map(|payment| payment.bytes.clone()).collect();
                     let id = u64::try_from(first)?;
                     send.send(SubmitBatch { id, transactions, no_wait: false }).await?;
                     under_way += 1;

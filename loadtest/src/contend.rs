@@ -31,10 +31,8 @@ pub(crate) async fn run(args: ContendArgs) -> anyhow::Result<()> {
     let shown = bar("creating outputs", u64::try_from(issuances.len())?);
     submit_all(&node.url, issuances, 8, &shown).await?;
     shown.finish_and_clear();
-    let (left, right) = (
-        IngressClient::new(connect(&node.url).await?),
-        IngressClient::new(connect(&node.url).await?),
-    );
+    let (left, right) =
+        (IngressClient::new(connect(&node.url).await?), IngressClient::new(connect(&node.url).await?));
     let shown = bar("contending", args.pairs);
     let outcomes: Vec<(bool, bool)> = futures::stream::iter(pairs.into_iter().enumerate())
         .map(|(number, [one, other])| {
@@ -48,7 +46,10 @@ pub(crate) async fn run(args: ContendArgs) -> anyhow::Result<()> {
                 let (a, b) = (a?.into_inner(), b?.into_inner());
                 let accepted = |outcome| outcome == Outcome::Accepted;
                 let decided = |outcome| matches!(outcome, Outcome::Accepted | Outcome::Rejected);
-                ensure!(decided(a.outcome()) && decided(b.outcome()), "pair {number} is not decided: {a:?} {b:?}");
+                ensure!(
+                    decided(a.outcome()) && decided(b.outcome()),
+                    "pair {number} is not decided: {a:?} {b:?}"
+                );
                 Ok((accepted(a.outcome()), accepted(b.outcome())))
             }
         })

@@ -67,7 +67,12 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
     let items: Vec<Item> = pairs
         .into_iter()
         .flatten()
-        .map(|payment| Item { txid: payment.txid, bytes: payment.bytes, fate: Fate::Unknown, contradicted: false })
+        .map(|payment| Item {
+            txid: payment.txid,
+            bytes: payment.bytes,
+            fate: Fate::Unknown,
+            contradicted: false,
+        })
         .collect();
     let queue = (0..items.len()).collect();
     let shared = Arc::new(Shared { items: Mutex::new(items), queue: Mutex::new(queue) });
@@ -146,7 +151,11 @@ async fn load(url: String, shared: Arc<Shared>) {
     futures::future::join_all(streams).await;
 }
 
-async fn stream(url: &str, shared: &Shared, under_way: &mut VecDeque<(u64, Vec<usize>)>) -> anyhow::Result<()> {
+async fn stream(
+    url: &str,
+    shared: &Shared,
+    under_way: &mut VecDeque<(u64, Vec<usize>)>,
+) -> anyhow::Result<()> {
     let poisoned = || anyhow::anyhow!("a task panicked");
     let Stream { send, mut receive } = Stream::open(connect(url).await?).await?;
     let mut id = 0;

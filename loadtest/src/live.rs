@@ -71,7 +71,8 @@ impl Counts {
             Outcome::Pending => self.pending += 1,
             outcome => {
                 self.other += 1;
-                self.first_other.get_or_insert_with(|| format!("{} {}", outcome.as_str_name(), result.message));
+                self.first_other
+                    .get_or_insert_with(|| format!("{} {}", outcome.as_str_name(), result.message));
             }
         }
         result.outcome() == Outcome::Accepted
@@ -82,7 +83,12 @@ impl Counts {
 pub(crate) type InFlight = Arc<Mutex<HashMap<u64, (usize, Vec<Instant>)>>>;
 
 /// Submits all, each batch once, at full speed; waits for the decisions. For set-up.
-pub(crate) async fn submit_all(url: &str, items: Vec<Bytes>, batch: usize, bar: &indicatif::ProgressBar) -> anyhow::Result<u64> {
+pub(crate) async fn submit_all(
+    url: &str,
+    items: Vec<Bytes>,
+    batch: usize,
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<u64> {
     let Stream { send, mut receive } = Stream::open(connect(url).await?).await?;
     let batches: Vec<Vec<Bytes>> = items.chunks(batch).map(<[Bytes]>::to_vec).collect();
     let mut accepted = 0;

@@ -78,7 +78,9 @@ impl Running {
             .arg(data_dir)
             .args(["--native-issuer", &issuer.to_text(Network::Dev)])
             .args(["--undecided-max", &undecided_max.to_string()])
-            .args(std::env::var("ESCHATON_LOADTEST_METRICS").iter().flat_map(|address| ["--metrics", address]))
+            .args(
+                std::env::var("ESCHATON_LOADTEST_METRICS").iter().flat_map(|address| ["--metrics", address]),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -88,8 +90,10 @@ impl Running {
     /// Seconds of CPU that the node has used.
     pub(crate) fn cpu_s(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> = stat.rsplit_once(')').context("no process name")?.1.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok()).context("no such field");
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').context("no process name")?.1.split_whitespace().collect();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok()).context("no such field");
         // Linux counts in hundredths of a second (USER_HZ) on every architecture that we run on.
         Ok(f64::from(ticks(11)? + ticks(12)?) / 100.0)
     }

@@ -51,18 +51,24 @@ impl Payments {
             ("accepted, closed loop", format!("{:.0}/s", self.accepted_per_s)),
             ("bound (BIP 340 verifications)", format!("{:.0}/s on {} cores", self.bound_per_s, self.cores)),
             ("ratio", format!("{:.3}", self.ratio)),
-            ("latency at half load", format!(
-                "p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.1} ms at {:.0}/s",
-                self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms, self.half_load_per_s
-            )),
-            ("overload", format!(
-                "offered {:.0}/s, accepted {:.0}/s ({:.2} of the most), {} refused, {:.0} MiB",
-                self.overload_offered_per_s,
-                self.overload_accepted_per_s,
-                self.overload_goodput_ratio,
-                self.overload_refused,
-                self.overload_rss_mib
-            )),
+            (
+                "latency at half load",
+                format!(
+                    "p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.1} ms at {:.0}/s",
+                    self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms, self.half_load_per_s
+                ),
+            ),
+            (
+                "overload",
+                format!(
+                    "offered {:.0}/s, accepted {:.0}/s ({:.2} of the most), {} refused, {:.0} MiB",
+                    self.overload_offered_per_s,
+                    self.overload_accepted_per_s,
+                    self.overload_goodput_ratio,
+                    self.overload_refused,
+                    self.overload_rss_mib
+                ),
+            ),
             ("node's CPU per payment", format!("{:.1} us", self.cpu_us_per_payment)),
             ("node's memory", format!("{:.0} MiB, at most {:.0} MiB", self.rss_mib, self.rss_max_mib)),
             ("live outputs before", self.outputs_before.to_string()),

@@ -17,7 +17,9 @@ use crate::workload::{Payment, Workload};
 use crate::{bound, closed, cores, open, plot, report};
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  eschaton-loadtest payments --embedded --data-dir ./load --seconds 20 --json result.json\n\nESCHATON_LOADTEST_METRICS=127.0.0.1:7374 serves the node's metrics there")]
+#[command(
+    after_help = "Example:\n  eschaton-loadtest payments --embedded --data-dir ./load --seconds 20 --json result.json\n\nESCHATON_LOADTEST_METRICS=127.0.0.1:7374 serves the node's metrics there"
+)]
 pub(crate) struct PaymentsArgs {
     /// Start a node on the embedded engines, in a process of its own
     #[arg(long, required = true)]
@@ -216,7 +218,9 @@ pub(crate) fn run_id() -> anyhow::Result<[u8; 32]> {
 
 pub(crate) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template("{msg:<44} {bar:30} {human_pos}/{human_len} {per_sec:>14} {eta}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg:<44} {bar:30} {human_pos}/{human_len} {per_sec:>14} {eta}")
+    {
         bar.set_style(style);
     }
     bar.set_message(what);

@@ -40,7 +40,11 @@ impl Workload {
     }
 
     /// Issuances for `count` payments, and the payments: each spends its own output.
-    pub(crate) fn payments(&self, count: u64, bar: &ProgressBar) -> anyhow::Result<(Vec<Bytes>, Vec<Payment>)> {
+    pub(crate) fn payments(
+        &self,
+        count: u64,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<(Vec<Bytes>, Vec<Payment>)> {
         let groups: Vec<u64> = (0..count).step_by(256).collect();
         let made: Vec<(Bytes, Vec<Payment>)> = groups
             .into_par_iter()

@@ -5,7 +5,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/services.rs"));
 }
 
-pub use generated::eschaton::{dev::v1 as dev, ingress::v1 as ingress, proofs::v1 as proofs, query::v1 as query};
+pub use generated::eschaton::{
+    dev::v1 as dev, ingress::v1 as ingress, proofs::v1 as proofs, query::v1 as query,
+};
 
 /// All services' descriptors, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -76,7 +76,10 @@ pub struct FileLock {
 }
 
 /// Waits a bounded time for the lock that guards `path`, and takes it.
-#[allow(clippy::disallowed_methods, reason = "waits for another process in real time, with a deadline; the file system tells no event")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "waits for another process in real time, with a deadline; the file system tells no event"
+)]
 pub(crate) fn lock(path: &Path) -> Result<FileLock, FileError> {
     let guard = beside(path, ".lock");
     let file = OpenOptions::new()

@@ -16,13 +16,17 @@ pub enum WorkerError {
     Core(#[from] CoreError),
     /// The store knows of commits that the log lacks: it belongs to another log, or the log was rolled
     /// back. Going on would drop rows as late, and spend outputs twice (L2).
-    #[error("the store is ahead of the log ({detail}); put the newest log back, or delete the store to have it rebuilt from this log")]
+    #[error(
+        "the store is ahead of the log ({detail}); put the newest log back, or delete the store to have it rebuilt from this log"
+    )]
     StoreAhead {
         /// Which worker, and by how much.
         detail: String,
     },
     /// Rows on the log that this version does not know.
-    #[error("changes record at {offset} does not decode: {detail}; a newer version wrote it, or the log is damaged")]
+    #[error(
+        "changes record at {offset} does not decode: {detail}; a newer version wrote it, or the log is damaged"
+    )]
     Changes {
         /// Offset in topic `changes`.
         offset: u64,

@@ -9,7 +9,7 @@ use eschaton_ports::{
 };
 use eschaton_types::pb::log::{Changes, RowChange as RowChangeMessage};
 use eschaton_types::pb::state::WorkerRow;
-use futures::future::{select, Either};
+use futures::future::{Either, select};
 use prost::Message;
 
 use crate::planted::{Planted, PlantedBug};
@@ -110,9 +110,16 @@ impl<H: Host> Worker<H> {
 
     async fn open_with(spec: WorkerSpec<H>, planted: Planted) -> Result<Self, WorkerError> {
         let name = format!("{}/{}", spec.group, spec.input.partition);
-        let claim = spec.log.claim(&spec.group, &[spec.input]).await?;
+        let mut claim = spec.log.claim(&spec.group, &[spec.input]).await?;
         let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
-        let reapplied = if planted.has(PlantedBug::NoReapply) { 0 } else { reapply(&spec, &name, next).await? };
+        let reapplied = if planted.has(PlantedBug::NoReapply) {
+            0
+        } else {
+            match reapply(&spec, &name, next).await {
+                Ok(reapplied) => reapplied,
+                Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
+            }
+        };
         let own_row = [key(&name)];
         let row = retrying(&spec, || spec.store.get_many(Table::Workers, &own_row)).await?;
         let (log_time, seen) = match row.into_iter().next().flatten() {
@@ -165,23 +172,15 @@ impl<H: Host> Worker<H> {
     /// One batch, if there is one. False: nothing to do.
     pub async fn turn(&mut self) -> Result<bool, WorkerError> {
         let limits = self.spec.limits;
-        let records = self
-            .spec
-            .log
-            .read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes)
-            .await?;
+        let records =
+            self.spec.log.read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes).await?;
         if records.is_empty() {
             return Ok(false);
         }
         let from = self.next;
         let stepped = match self.step_all(records).await {
-            // One that was taken over reads rows of its successor, which may contradict what it holds in
-            // memory. Before it cries damage, it asks the log whether it is still the owner.
-            Err(error @ WorkerError::Core(_)) => {
-                self.claim.commit(Vec::new(), &[]).await?;
-                return Err(error);
-            }
-            stepped => stepped?,
+            Ok(stepped) => stepped,
+            Err(error) => return Err(unless_fenced(self.claim.as_mut(), error).await),
         };
         self.commit(from, stepped).await?;
         self.spec.host.observe(&self.core);
@@ -205,7 +204,12 @@ impl<H: Host> Worker<H> {
             inputs.push((record, input));
         }
         let mut rows = self.prefetch(keys).await?;
-        let mut stepped = Stepped { outputs: Vec::with_capacity(inputs.len() * 3), rows: Vec::new(), traces: Vec::new(), next };
+        let mut stepped = Stepped {
+            outputs: Vec::with_capacity(inputs.len() * 3),
+            rows: Vec::new(),
+            traces: Vec::new(),
+            next,
+        };
         for (record, input) in inputs {
             self.log_time = self.log_time.max(record.at_ms);
             let now = if self.planted.has(PlantedBug::WallClock) {
@@ -324,7 +328,13 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
-    fn changes_records(&self, to: TopicPartition, from: u64, next: u64, rows: &[RowChange]) -> Vec<NewRecord> {
+    fn changes_records(
+        &self,
+        to: TopicPartition,
+        from: u64,
+        next: u64,
+        rows: &[RowChange],
+    ) -> Vec<NewRecord> {
         let mut records = Vec::with_capacity(1);
         let mut part = Changes { input_from: from, input_next: next, rows: Vec::with_capacity(rows.len()) };
         let mut bytes = 0;
@@ -406,6 +416,18 @@ async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result
     Ok(applied)
 }
 
+/// One that was taken over reads rows of its successor, which may contradict what it knows. Before it
+/// cries damage, it asks the log whether it is still the owner.
+async fn unless_fenced(claim: &mut dyn Claim, error: WorkerError) -> WorkerError {
+    if error.is_passing() {
+        return error;
+    }
+    match claim.commit(Vec::new(), &[]).await {
+        Ok(_) => error,
+        Err(fenced) => fenced.into(),
+    }
+}
+
 /// Repeats a store operation while the store is away; it is idempotent.
 async fn retrying<H, T, F>(spec: &WorkerSpec<H>, operation: impl Fn() -> F) -> Result<T, StoreError>
 where
@@ -416,7 +438,8 @@ where
         match operation().await {
             Err(StoreError::Unavailable { detail }) => {
                 attempts += 1;
-                metrics::counter!("eschaton_worker_store_retries_total", "group" => spec.group.clone()).increment(1);
+                metrics::counter!("eschaton_worker_store_retries_total", "group" => spec.group.clone())
+                    .increment(1);
                 if attempts.is_power_of_two() {
                     tracing::warn!(group = spec.group, attempts, detail, "store is away; trying again");
                 }

@@ -16,7 +16,11 @@ pub struct Found {
 }
 
 /// Looks a transaction up: its row in the store, its bytes on the log.
-pub async fn transaction(log: &dyn Log, store: &dyn Store, txid: &TxId) -> Result<Option<Found>, WorkerError> {
+pub async fn transaction(
+    log: &dyn Log,
+    store: &dyn Store,
+    txid: &TxId,
+) -> Result<Option<Found>, WorkerError> {
     let rows = store.get_many(Table::Transactions, &[keys::transaction(txid)]).await?;
     let Some(value) = rows.into_iter().next().flatten() else { return Ok(None) };
     let row: TransactionRow = keys::decode(Table::Transactions, &value)?;

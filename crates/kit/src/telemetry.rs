@@ -31,7 +31,8 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up logging to standard error, metrics and traces. Once in a process.
     pub fn start(config: &TelemetryConfig) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(&config.log).context("log filter is malformed; use for example info,eschaton=debug")?;
+        let filter = EnvFilter::try_new(&config.log)
+            .context("log filter is malformed; use for example info,eschaton=debug")?;
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         if config.log_json { subscriber.json().try_init() } else { subscriber.try_init() }
             .map_err(|error| anyhow::anyhow!("logging is already set up: {error}"))?;
@@ -50,8 +51,9 @@ impl Telemetry {
 
 fn serve_metrics(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     // The exporter binds by itself and keeps its port to itself, so a free port is found first.
-    let probe = std::net::TcpListener::bind(address)
-        .with_context(|| format!("metrics address {address} cannot be used; choose another with --metrics"))?;
+    let probe = std::net::TcpListener::bind(address).with_context(|| {
+        format!("metrics address {address} cannot be used; choose another with --metrics")
+    })?;
     let address = probe.local_addr()?;
     drop(probe);
     let seconds = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
@@ -69,7 +71,9 @@ fn export_traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
-        .with_context(|| format!("trace collector {endpoint} cannot be used; give an address like http://127.0.0.1:4317"))?;
+        .with_context(|| {
+        format!("trace collector {endpoint} cannot be used; give an address like http://127.0.0.1:4317")
+    })?;
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_resource(Resource::builder().with_service_name("eschaton").build())

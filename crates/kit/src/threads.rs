@@ -32,15 +32,13 @@ impl WorkerThread {
         Fut: Future<Output = ()>,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                if urgency == Urgency::Background {
-                    // On Linux this is per thread. Refused: it runs like the others.
-                    let _ = rustix::process::nice(BACKGROUND_NICE);
-                }
-                runtime.block_on(async move { body().await });
-            })?;
+        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if urgency == Urgency::Background {
+                // On Linux this is per thread. Refused: it runs like the others.
+                let _ = rustix::process::nice(BACKGROUND_NICE);
+            }
+            runtime.block_on(async move { body().await });
+        })?;
         Ok(Self { name: name.to_owned(), handle })
     }
 

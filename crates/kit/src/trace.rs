@@ -34,7 +34,8 @@ impl Tracing {
         }
         let context = parent.map_or_else(Context::new, |parent| remote(&parent));
         let tracer = global::tracer("eschaton");
-        let span = tracer.span_builder(name).with_kind(SpanKind::Server).start_with_context(&tracer, &context);
+        let span =
+            tracer.span_builder(name).with_kind(SpanKind::Server).start_with_context(&tracer, &context);
         Some(SubmissionSpan(span))
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use eschaton_core::{CoreError, Table};
-use eschaton_types::pb::log::{ledger_input::Kind, Grant, Reason, Refuse, Rejection, Reserve, Settle};
+use eschaton_types::pb::log::{Grant, Reason, Refuse, Rejection, Reserve, Settle, ledger_input::Kind};
 use eschaton_types::pb::state::Stage;
 use eschaton_types::{OutPoint, TxId};
 
-use crate::job::{shards_of, Job};
+use crate::job::{Job, shards_of};
 use crate::step::Step;
-use crate::weigh::{judge as weigh_contenders, Verdict};
+use crate::weigh::{Verdict, judge as weigh_contenders};
 use crate::{judge, keys};
 
 impl Step<'_> {
@@ -31,14 +31,17 @@ impl Step<'_> {
     /// A new job: bounded, announced, and moved on as far as it goes.
     pub(crate) fn enter(&mut self, job: Job) -> Result<(), CoreError> {
         if self.ledger.jobs.len() >= self.ledger.config.pending_max {
-            let rejection =
-                judge::reject(Reason::Overloaded, "too many transactions are undecided; submit it again later");
+            let rejection = judge::reject(
+                Reason::Overloaded,
+                "too many transactions are undecided; submit it again later",
+            );
             self.turn_down(&job, rejection);
             return Ok(());
         }
         let missing = self.ledger.missing(&job);
         let crowd = self.ledger.config.contenders_max;
-        if missing.iter().any(|outpoint| self.ledger.waiting.get(outpoint).is_some_and(|w| w.len() >= crowd)) {
+        if missing.iter().any(|outpoint| self.ledger.waiting.get(outpoint).is_some_and(|w| w.len() >= crowd))
+        {
             self.turn_down(&job, judge::reject(Reason::TooManyContenders, CROWDED));
             return Ok(());
         }
@@ -86,10 +89,12 @@ impl Step<'_> {
         let Some((mut job, held)) = self.take(&txid) else { return Ok(()) };
         debug_assert!(held.is_empty(), "a job that claims holds nothing");
         let wanted = self.ledger.claimed_by(&job);
-        let taken: Vec<_> = wanted.iter().filter(|outpoint| self.ledger.claims.contains_key(outpoint)).collect();
+        let taken: Vec<_> =
+            wanted.iter().filter(|outpoint| self.ledger.claims.contains_key(outpoint)).collect();
         if !taken.is_empty() {
             let crowd = self.ledger.config.contenders_max;
-            if taken.iter().any(|outpoint| self.ledger.queued.get(outpoint).is_some_and(|q| q.len() >= crowd)) {
+            if taken.iter().any(|outpoint| self.ledger.queued.get(outpoint).is_some_and(|q| q.len() >= crowd))
+            {
                 self.turn_down(&job, judge::reject(Reason::TooManyContenders, CROWDED));
                 return Ok(());
             }
@@ -122,7 +127,8 @@ impl Step<'_> {
             return Ok(());
         }
         let own = self.shard();
-        job.to_ask = shards_of(&job.tx, self.ledger.config.shards).into_iter().filter(|s| *s != own).collect();
+        job.to_ask =
+            shards_of(&job.tx, self.ledger.config.shards).into_iter().filter(|s| *s != own).collect();
         job.deadline_ms = self.now.saturating_add(self.ledger.config.reserve_ms);
         self.save(job);
         self.ask_next(&txid)
@@ -305,4 +311,5 @@ impl Step<'_> {
     }
 }
 
-const CROWDED: &str = "too many transactions contend for one of its inputs; wait for their outcome, then submit again";
+const CROWDED: &str =
+    "too many transactions contend for one of its inputs; wait for their outcome, then submit again";

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use eschaton_core::{CoreError, Table};
 use eschaton_types::pb::log::InputFact;
 use eschaton_types::pb::state::{LocalInput, OutputRow, PendingRow, Stage};
-use eschaton_types::{shard_of, Input, Transaction, TxId};
+use eschaton_types::{Input, Transaction, TxId, shard_of};
 use prost::Message;
 
 /// A transaction that this shard has seen and not decided, as coordinator or for another shard.
@@ -40,7 +40,11 @@ impl Job {
     }
 
     /// Positions and inputs that `shard` holds.
-    pub(crate) fn inputs_of(tx: &Transaction, shard: u32, shards: u32) -> impl Iterator<Item = (usize, &Input)> {
+    pub(crate) fn inputs_of(
+        tx: &Transaction,
+        shard: u32,
+        shards: u32,
+    ) -> impl Iterator<Item = (usize, &Input)> {
         tx.body.inputs.iter().enumerate().filter(move |(_, input)| shard_of(&input.owner, shards) == shard)
     }
 

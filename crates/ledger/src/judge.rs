@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eschaton_types::pb::log::{InputFact, Reason, Rejection};
 use eschaton_types::pb::state::OutputRow;
-use eschaton_types::{sum_by_product, Amount, Body, Input, OutPoint, Product, TxId};
+use eschaton_types::{Amount, Body, Input, OutPoint, Product, TxId, sum_by_product};
 
 /// Builds a rejection.
 pub(crate) fn reject(reason: Reason, message: impl Into<String>) -> Rejection {
@@ -34,7 +34,10 @@ pub(crate) fn time_lock(body: &Body, now: u64) -> Result<(), Rejection> {
     if now < body.not_before_ms {
         return Err(reject(
             Reason::NotYetValid,
-            format!("not valid before {} ms and log time is {now} ms; submit it again then", body.not_before_ms),
+            format!(
+                "not valid before {} ms and log time is {now} ms; submit it again then",
+                body.not_before_ms
+            ),
         ));
     }
     if body.not_after_ms != 0 && now >= body.not_after_ms {
@@ -71,7 +74,8 @@ pub(crate) fn input(position: usize, input: &Input, row: &OutputRow, now: u64) -
 
 /// Conservation: per product, consumed = created + fees (spec ledger.md). `facts` are of all inputs.
 pub(crate) fn balance(body: &Body, facts: &[InputFact]) -> Result<(), Rejection> {
-    let overflow = || reject(Reason::Overflow, "the inputs sum to more than 10^18 units; spend fewer at once");
+    let overflow =
+        || reject(Reason::Overflow, "the inputs sum to more than 10^18 units; spend fewer at once");
     let mut parts = Vec::with_capacity(facts.len());
     for fact in facts {
         let consumed = usize::try_from(fact.input).ok().and_then(|at| body.inputs.get(at));

@@ -78,7 +78,8 @@ pub fn parse_total(key: &[u8]) -> Option<(u8, Product)> {
 
 /// Decodes a row.
 pub fn decode<M: Message + Default>(table: Table, value: &Bytes) -> Result<M, CoreError> {
-    M::decode(value.clone()).map_err(|error| CoreError::Row { table: table.name(), detail: error.to_string() })
+    M::decode(value.clone())
+        .map_err(|error| CoreError::Row { table: table.name(), detail: error.to_string() })
 }
 
 /// A live output's row.

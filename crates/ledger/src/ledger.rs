@@ -7,9 +7,9 @@ use eschaton_types::pb::state::Stage;
 use eschaton_types::{Address, OutPoint, Product, Transaction, TxId};
 use prost::Message;
 
-use crate::job::{shards_of, Job};
+use crate::job::{Job, shards_of};
 use crate::step::Step;
-use crate::{keys, Contender, FirstSeen, LedgerConfig, Weigh};
+use crate::{Contender, FirstSeen, LedgerConfig, Weigh, keys};
 
 /// What a shard consumes, decoded.
 #[derive(Debug)]
@@ -216,12 +216,11 @@ impl Core for Ledger {
 
     fn decode(&self, payload: &Bytes) -> Result<Input, CoreError> {
         let damaged = |detail: String| CoreError::Input { detail };
-        let message =
-            pb::LedgerInput::decode(payload.clone()).map_err(|error| damaged(error.to_string()))?;
-        let transaction = |bytes| {
-            Transaction::decode(bytes).map(Box::new).map_err(|error| damaged(error.to_string()))
-        };
-        let txid = |bytes: &Bytes| TxId::from_slice(bytes, "txid").map_err(|error| damaged(error.to_string()));
+        let message = pb::LedgerInput::decode(payload.clone()).map_err(|error| damaged(error.to_string()))?;
+        let transaction =
+            |bytes| Transaction::decode(bytes).map(Box::new).map_err(|error| damaged(error.to_string()));
+        let txid =
+            |bytes: &Bytes| TxId::from_slice(bytes, "txid").map_err(|error| damaged(error.to_string()));
         Ok(match message.kind.ok_or_else(|| damaged("ledger input of an unknown kind".to_owned()))? {
             Kind::Submit(bytes) => Input::Submit(transaction(bytes)?),
             Kind::Reserve(reserve) => {
@@ -243,7 +242,10 @@ impl Core for Ledger {
         match input {
             Input::Submit(tx) => {
                 if let Some(issuer) = tx.issuer() {
-                    debug_assert!(tx.body.inputs.is_empty(), "ingress refuses issuances with inputs: {issuer:?}");
+                    debug_assert!(
+                        tx.body.inputs.is_empty(),
+                        "ingress refuses issuances with inputs: {issuer:?}"
+                    );
                     let product = tx.body.outputs.first().map(|output| output.product).unwrap_or_default();
                     touched.add(Table::Totals, keys::issued(shard, product));
                     touched.add(Table::Transactions, keys::transaction(&tx.txid));
@@ -306,7 +308,8 @@ impl Credit {
                 txid: TxId::from_slice(&message.txid, "txid").map_err(|error| damaged(error.to_string()))?,
                 index: u16::try_from(message.index).map_err(|error| damaged(error.to_string()))?,
             },
-            owner: Address::from_slice(&message.owner, "owner").map_err(|error| damaged(error.to_string()))?,
+            owner: Address::from_slice(&message.owner, "owner")
+                .map_err(|error| damaged(error.to_string()))?,
             product: Product::from_slice(&message.product).map_err(|error| damaged(error.to_string()))?,
             amount: message.amount,
             created_at_ms: message.created_at_ms,

@@ -27,4 +27,4 @@ mod weigh;
 pub use config::LedgerConfig;
 pub use job::shards_of;
 pub use ledger::{Input, Ledger};
-pub use weigh::{judge as judge_contenders, Contender, FirstSeen, Verdict, Weigh};
+pub use weigh::{Contender, FirstSeen, Verdict, Weigh, judge as judge_contenders};

@@ -1,9 +1,9 @@
 //! What other shards say.
 
 use eschaton_core::{CoreError, Table};
+use eschaton_types::TxId;
 use eschaton_types::pb::log::{Grant, Reason, Refuse};
 use eschaton_types::pb::state::Stage;
-use eschaton_types::TxId;
 
 use crate::job::Job;
 use crate::ledger::Credit;

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use eschaton_core::{CoreError, Effect, LogTime, Rows, Table, Topic, TopicPartition};
-use eschaton_types::pb::log::{self as pb, ledger_input::Kind, Rejection, State};
+use eschaton_types::pb::log::{self as pb, Rejection, State, ledger_input::Kind};
 use eschaton_types::pb::state::{OutputRow, TransactionRow};
-use eschaton_types::{shard_of, Input, OutPoint, Transaction, TxId};
+use eschaton_types::{Input, OutPoint, Transaction, TxId, shard_of};
 use prost::Message;
 
-use crate::{judge, keys, Contender, Ledger};
+use crate::{Contender, Ledger, judge, keys};
 
 /// One input on its way through a shard.
 pub(crate) struct Step<'a> {
@@ -97,11 +97,9 @@ impl<'a> Step<'a> {
     /// The coordinator accepts: outputs and fees come to be, the decision is published. Spending the
     /// local inputs is the caller's part, for it holds their rows.
     pub(crate) fn accept(&mut self, tx: &Transaction, arrived: u64) -> Result<(), CoreError> {
-        let spendable_at_ms =
-            self.now.checked_add(tx.body.min_spend_delay_ms).ok_or_else(|| CoreError::Invariant {
-                id: "L1",
-                detail: "log time is beyond all calendars".to_owned(),
-            })?;
+        let spendable_at_ms = self.now.checked_add(tx.body.min_spend_delay_ms).ok_or_else(|| {
+            CoreError::Invariant { id: "L1", detail: "log time is beyond all calendars".to_owned() }
+        })?;
         let shards = self.ledger.config.shards;
         let mut abroad: BTreeMap<u32, Vec<pb::Credit>> = BTreeMap::new();
         for (index, output) in (0u16..).zip(&tx.body.outputs) {
@@ -155,11 +153,7 @@ impl<'a> Step<'a> {
                     job.local.insert(position, row.clone());
                     self.ledger.watching.entry(*outpoint).or_default().insert(txid);
                 }
-                self.rows.put(
-                    Table::Pending,
-                    keys::pending(self.ledger.config.shard, &txid),
-                    job.to_row(),
-                );
+                self.rows.put(Table::Pending, keys::pending(self.ledger.config.shard, &txid), job.to_row());
                 self.ready.push_back(txid);
             }
         }

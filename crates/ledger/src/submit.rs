@@ -9,7 +9,7 @@ use eschaton_types::pb::state::{OutputRow, Stage, TotalRow, TransactionRow};
 use eschaton_types::{Amount, OutPoint, Transaction};
 use prost::Message;
 
-use crate::job::{shards_of, Job};
+use crate::job::{Job, shards_of};
 use crate::step::Step;
 use crate::{judge, keys};
 
@@ -31,7 +31,10 @@ impl Step<'_> {
         }
         let shards = shards_of(&tx, self.ledger.config.shards);
         if shards.first() != Some(&self.shard()) {
-            let rejection = judge::reject(Reason::UnknownInput, "it reached a shard that does not coordinate it; submit it again");
+            let rejection = judge::reject(
+                Reason::UnknownInput,
+                "it reached a shard that does not coordinate it; submit it again",
+            );
             self.turn_away(&txid, rejection);
             return Ok(());
         }
@@ -50,7 +53,11 @@ impl Step<'_> {
         }
         let early = local.refused.map_or(Ok(()), Err).and_then(|()| judge::time_lock(&tx.body, self.now));
         let early = early.and_then(|()| {
-            if single && local.unknown.is_empty() { judge::balance(&tx.body, &facts(&local.rows)) } else { Ok(()) }
+            if single && local.unknown.is_empty() {
+                judge::balance(&tx.body, &facts(&local.rows))
+            } else {
+                Ok(())
+            }
         });
         if let Err(rejection) = early {
             self.decide_rejected(&txid, self.offset, rejection);
@@ -70,7 +77,12 @@ impl Step<'_> {
         self.enter(job)
     }
 
-    pub(crate) fn reserve(&mut self, tx: Transaction, coordinator: u32, attempt: u64) -> Result<(), CoreError> {
+    pub(crate) fn reserve(
+        &mut self,
+        tx: Transaction,
+        coordinator: u32,
+        attempt: u64,
+    ) -> Result<(), CoreError> {
         if self.ledger.jobs.contains_key(&tx.txid) {
             return Ok(());
         }
@@ -112,8 +124,7 @@ impl Step<'_> {
     }
 
     fn look_at_inputs(&self, tx: &Transaction) -> Result<Local, CoreError> {
-        let mut local =
-            Local { rows: BTreeMap::new(), unknown: Vec::new(), repeated: false, refused: None };
+        let mut local = Local { rows: BTreeMap::new(), unknown: Vec::new(), repeated: false, refused: None };
         for (position, input) in Job::inputs_of(tx, self.shard(), self.ledger.config.shards) {
             let key = keys::output(&input.owner, &input.outpoint);
             let Some(value) = self.rows.get(Table::Outputs, &key)? else {
@@ -153,8 +164,9 @@ impl Step<'_> {
             Some(value) => keys::decode::<TotalRow>(Table::Totals, value)?.amount,
             None => 0,
         };
-        let total = Amount::new(before)
-            .and_then(|before| Amount::sum(std::iter::once(before).chain(tx.body.outputs.iter().map(|o| o.amount))));
+        let total = Amount::new(before).and_then(|before| {
+            Amount::sum(std::iter::once(before).chain(tx.body.outputs.iter().map(|o| o.amount)))
+        });
         let Ok(total) = total else {
             let message = format!("product {product} has {before} of at most 10^18 units; issue less");
             self.decide_rejected(&tx.txid, self.offset, judge::reject(Reason::SupplyExceeded, message));

@@ -41,10 +41,17 @@ pub enum Verdict {
 
 /// Weighs contenders (at least one). With `last` a verdict is forced: equal weights fall to the lowest
 /// BLAKE3 hash of outpoint and transaction id, the same on every node.
-pub fn judge(outpoint: &OutPoint, contenders: &[Contender], weigh: &dyn Weigh, last: bool) -> Option<Verdict> {
+pub fn judge(
+    outpoint: &OutPoint,
+    contenders: &[Contender],
+    weigh: &dyn Weigh,
+    last: bool,
+) -> Option<Verdict> {
     let weights = weigh.weights(contenders);
     let mut ranked: Vec<_> = contenders.iter().zip(weights).collect();
-    ranked.sort_by_cached_key(|(contender, weight)| (std::cmp::Reverse(*weight), tie_break(outpoint, &contender.txid)));
+    ranked.sort_by_cached_key(|(contender, weight)| {
+        (std::cmp::Reverse(*weight), tie_break(outpoint, &contender.txid))
+    });
     let (winner, most) = ranked.first()?;
     let all: u128 = ranked.iter().map(|(_, weight)| u128::from(*weight)).sum();
     let close = ranked.get(1).is_some_and(|(_, second)| u128::from(most - second) * 16 <= all);
@@ -85,9 +92,15 @@ mod tests {
     #[test]
     fn the_heaviest_wins_and_near_ties_wait() {
         let all = contenders();
-        assert_eq!(judge(&OUTPOINT, &all, &Fixed(vec![10, 80, 10]), false), Some(Verdict::Winner(TxId([2; 32]))));
+        assert_eq!(
+            judge(&OUTPOINT, &all, &Fixed(vec![10, 80, 10]), false),
+            Some(Verdict::Winner(TxId([2; 32])))
+        );
         assert_eq!(judge(&OUTPOINT, &all, &Fixed(vec![50, 49, 1]), false), Some(Verdict::TooClose));
-        assert_eq!(judge(&OUTPOINT, &all, &Fixed(vec![50, 49, 1]), true), Some(Verdict::Winner(TxId([1; 32]))));
+        assert_eq!(
+            judge(&OUTPOINT, &all, &Fixed(vec![50, 49, 1]), true),
+            Some(Verdict::Winner(TxId([1; 32])))
+        );
     }
 
     #[test]

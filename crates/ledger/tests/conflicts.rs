@@ -62,7 +62,8 @@ fn the_first_seen_wins_its_window() {
     let effects = shard.tick_at(START_MS + 100);
     assert_eq!(of(&effects, &all[0]).state(), State::Accepted);
     for loser in &all[1..] {
-        let message = format!("transaction {} spent {} first; choose another output", all[0].txid, coin.outpoint);
+        let message =
+            format!("transaction {} spent {} first; choose another output", all[0].txid, coin.outpoint);
         is_rejected(&of(&effects, loser), Reason::ConflictLost, &message);
     }
     assert!(shard.is_idle());
@@ -88,7 +89,8 @@ fn a_heavier_contender_wins_though_it_came_later() {
     shard.submit(&all[0]);
     shard.submit(&all[1]);
     let effects = shard.tick_at(START_MS + 100);
-    let message = format!("transaction {} outweighs it for {}; choose another output", all[1].txid, coin.outpoint);
+    let message =
+        format!("transaction {} outweighs it for {}; choose another output", all[1].txid, coin.outpoint);
     is_rejected(&of(&effects, &all[0]), Reason::ConflictLost, &message);
     assert!(shard.is_live(&coin));
     // The winner has a window of its own.
@@ -106,8 +108,7 @@ fn a_near_tie_extends_the_window_to_its_maximum() {
         assert!(shard.tick_at(START_MS + later).is_empty(), "too close at {later}");
         assert_eq!(shard.core.next_timer_ms(), Some(START_MS + later + 100));
     }
-    let known: Vec<_> =
-        (0..).zip(&all).map(|(arrived, tx)| Contender { txid: tx.txid, arrived }).collect();
+    let known: Vec<_> = (0..).zip(&all).map(|(arrived, tx)| Contender { txid: tx.txid, arrived }).collect();
     let winner = judge_contenders(&coin.outpoint, &known, &Even, true);
     let first_wins = winner == Some(eschaton_ledger::Verdict::Winner(all[0].txid));
     let (winner, loser) = if first_wins { (&all[0], &all[1]) } else { (&all[1], &all[0]) };

@@ -122,7 +122,11 @@ fn a_looked_at_input_adds_nothing() {
     assert!(shard.is_live(&seen));
     let mut late = body(&[Coin::of(&seal(&reading), 0)], you(), 0);
     late.inputs.push(coin.input(true));
-    assert_eq!(rejection(&shard.decide(&seal(&late))).reason(), Reason::Spent, "a spent output is no dependency");
+    assert_eq!(
+        rejection(&shard.decide(&seal(&late))).reason(),
+        Reason::Spent,
+        "a spent output is no dependency"
+    );
 }
 
 #[test]
@@ -141,7 +145,8 @@ fn time_locks() {
     let mut shard = alone(coin);
     let mut early = body(&[coin], you(), 0);
     early.not_before_ms = START_MS + 1;
-    let message = format!("not valid before {} ms and log time is {START_MS} ms; submit it again then", START_MS + 1);
+    let message =
+        format!("not valid before {} ms and log time is {START_MS} ms; submit it again then", START_MS + 1);
     is_rejected(&shard.decide(&seal(&early)), Reason::NotYetValid, &message);
     let mut late = body(&[coin], you(), 0);
     late.not_after_ms = START_MS;

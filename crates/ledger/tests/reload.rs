@@ -108,7 +108,8 @@ impl World {
                     }
                 }
                 let count = self.count();
-                let mut body = body(&chosen, owner(u32::from(*to) % count, count, usize::from(to / 8) % 2), *note);
+                let mut body =
+                    body(&chosen, owner(u32::from(*to) % count, count, usize::from(to / 8) % 2), *note);
                 if let Some(read) = read {
                     let coin = self.coins[usize::from(*read) % self.coins.len()];
                     if chosen.iter().all(|other| other.outpoint != coin.outpoint) {
@@ -120,13 +121,15 @@ impl World {
                 self.submitted.push(tx.clone());
                 self.send(&tx)
             }
-            Act::Again { which } => match self.submitted.get(usize::from(*which) % self.submitted.len().max(1)) {
-                Some(tx) => {
-                    let tx = tx.clone();
-                    self.send(&tx)
+            Act::Again { which } => {
+                match self.submitted.get(usize::from(*which) % self.submitted.len().max(1)) {
+                    Some(tx) => {
+                        let tx = tx.clone();
+                        self.send(&tx)
+                    }
+                    None => Vec::new(),
                 }
-                None => Vec::new(),
-            },
+            }
             Act::Deliver { from } => {
                 let line = usize::from(*from) % self.lines.len();
                 if self.lines[line].is_empty() {
@@ -169,7 +172,10 @@ impl World {
     fn live(&self) -> u64 {
         let rows = self.shards.iter().flat_map(|shard| &shard.rows);
         rows.filter(|((table, _), _)| *table == Table::Outputs)
-            .map(|(_, row)| <eschaton_types::pb::state::OutputRow as prost::Message>::decode(row.clone()).expect("own row"))
+            .map(|(_, row)| {
+                <eschaton_types::pb::state::OutputRow as prost::Message>::decode(row.clone())
+                    .expect("own row")
+            })
             .filter(|row| row.spent_by.is_empty())
             .map(|row| row.amount)
             .sum()

@@ -37,7 +37,10 @@ fn two_and_three_shards_spend_together() {
         let decision = net.last(&tx).clone();
         assert_eq!((decision.state(), decision.ledger_offset), (State::Accepted, 0));
         let spends: Vec<_> = decision.spends.iter().map(|spend| spend.txid.clone()).collect();
-        assert_eq!(spends, tx.body.inputs.iter().map(|input| input.outpoint.txid.to_bytes()).collect::<Vec<_>>());
+        assert_eq!(
+            spends,
+            tx.body.inputs.iter().map(|input| input.outpoint.txid.to_bytes()).collect::<Vec<_>>()
+        );
         net.settle();
         for (shard, coin) in net.shards.iter().zip(&coins) {
             assert!(shard.is_spent_by(coin, &tx));

@@ -11,7 +11,7 @@ mod store;
 
 pub use ambient::{Clock, Rng, Signer, SignerError};
 pub use log::{
-    Claim, Log, LogError, LogRecord, NewRecord, Position, RecordId, Topic, TopicPartition, TraceContext,
-    RECORD_BYTES_MAX,
+    Claim, Log, LogError, LogRecord, NewRecord, Position, RECORD_BYTES_MAX, RecordId, Topic, TopicPartition,
+    TraceContext,
 };
-pub use store::{Row, RowChange, ScanPage, Store, StoreBatch, StoreError, Table, Watermark, SCAN_ROWS_MAX};
+pub use store::{Row, RowChange, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};

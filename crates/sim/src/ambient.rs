@@ -29,7 +29,8 @@ impl Clock for SimClock {
     fn now_ms(&self) -> u64 {
         let mut world = self.sim.world();
         let skew = world.profile.faults.skew_ms;
-        let step = if world.fault(|faults| faults.clock_step) { world.dice.between(0, 2 * skew) } else { skew };
+        let step =
+            if world.fault(|faults| faults.clock_step) { world.dice.between(0, 2 * skew) } else { skew };
         (world.now_ms + self.ahead_ms + step).saturating_sub(2 * skew)
     }
 

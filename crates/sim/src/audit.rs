@@ -137,7 +137,10 @@ impl Audit {
         outputs: &[NewRecord],
     ) -> Result<(), Broken> {
         if next <= from {
-            return broken("L3", format!("{at} was consumed up to {from} and is consumed again up to {next}"));
+            return broken(
+                "L3",
+                format!("{at} was consumed up to {from} and is consumed again up to {next}"),
+            );
         }
         for output in outputs {
             match output.to.topic {
@@ -156,7 +159,13 @@ impl Audit {
         self.conserved()
     }
 
-    fn changes(&mut self, at: TopicPartition, from: u64, next: u64, output: &NewRecord) -> Result<(), Broken> {
+    fn changes(
+        &mut self,
+        at: TopicPartition,
+        from: u64,
+        next: u64,
+        output: &NewRecord,
+    ) -> Result<(), Broken> {
         let changes = decode::<Changes>(&output.payload)?;
         if (changes.input_from, changes.input_next) != (from, next) {
             return broken(
@@ -204,7 +213,9 @@ impl Audit {
             Table::Totals => {
                 let amount = sign * i128::from(decode::<TotalRow>(value)?.amount);
                 match keys::parse_total(key) {
-                    Some((keys::TOTAL_ISSUED, product)) => self.sums.entry(product).or_default().issued += amount,
+                    Some((keys::TOTAL_ISSUED, product)) => {
+                        self.sums.entry(product).or_default().issued += amount
+                    }
                     Some((_, product)) => self.sums.entry(product).or_default().fees += amount,
                     None => return broken("state", "a totals key has no form"),
                 }
@@ -252,10 +263,8 @@ impl Audit {
 
     fn known(&self, txid: &[u8]) -> Result<Arc<Transaction>, Broken> {
         let txid = TxId::from_slice(txid, "txid").unwrap_or_default();
-        self.transaction(&txid).ok_or_else(|| Broken {
-            invariant: "port",
-            detail: format!("{txid} was never submitted"),
-        })
+        self.transaction(&txid)
+            .ok_or_else(|| Broken { invariant: "port", detail: format!("{txid} was never submitted") })
     }
 
     fn amount(&self, outpoint: &OutPoint) -> Result<(Product, u64), Broken> {
@@ -314,8 +323,13 @@ impl Audit {
         if !tx.is_issuance() && sum_by_product(parts) != body.created() {
             return broken("L1", format!("{} is accepted and does not balance", tx.txid));
         }
-        if decision.at_ms < body.not_before_ms || (body.not_after_ms != 0 && decision.at_ms >= body.not_after_ms) {
-            return broken("L3", format!("{} is accepted at {} ms, outside its time", tx.txid, decision.at_ms));
+        if decision.at_ms < body.not_before_ms
+            || (body.not_after_ms != 0 && decision.at_ms >= body.not_after_ms)
+        {
+            return broken(
+                "L3",
+                format!("{} is accepted at {} ms, outside its time", tx.txid, decision.at_ms),
+            );
         }
         Ok(())
     }
@@ -361,14 +375,20 @@ impl Audit {
                 if let Some(Kind::Submit(bytes)) = decode::<LedgerInput>(&record.payload)?.kind {
                     let txid = Transaction::decode(bytes).map(|tx| tx.txid).unwrap_or_default();
                     if !matches!(self.states.get(&txid), Some(State::Accepted | State::Rejected)) {
-                        return broken("L4", format!("{txid} was submitted and is {:?}", self.states.get(&txid)));
+                        return broken(
+                            "L4",
+                            format!("{txid} was submitted and is {:?}", self.states.get(&txid)),
+                        );
                     }
                 }
             }
         }
         for txid in self.told.keys() {
             if !self.accepted.contains_key(txid) {
-                return broken("L3", format!("a client was told that {txid} is accepted; the log knows nothing"));
+                return broken(
+                    "L3",
+                    format!("a client was told that {txid} is accepted; the log knows nothing"),
+                );
             }
         }
         if let Some((_, key)) = self.rows.keys().find(|(table, _)| *table == Table::Pending) {

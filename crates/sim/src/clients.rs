@@ -140,11 +140,19 @@ pub(crate) async fn ticker(sim: Sim) {
         }
         let now = clock.now_ms();
         let is_due = |shard: u32, gauges: &[ShardGauges]| {
-            usize::try_from(shard).ok().and_then(|at| gauges.get(at)).is_some_and(|g| g.next_timer_ms() <= now)
+            usize::try_from(shard)
+                .ok()
+                .and_then(|at| gauges.get(at))
+                .is_some_and(|g| g.next_timer_ms() <= now)
         };
         let due: Vec<u32> = {
             let world = sim.world();
-            world.gauges.iter().filter(|(shard, gauges)| is_due(**shard, gauges)).map(|(shard, _)| *shard).collect()
+            world
+                .gauges
+                .iter()
+                .filter(|(shard, gauges)| is_due(**shard, gauges))
+                .map(|(shard, _)| *shard)
+                .collect()
         };
         let ticks: Vec<_> = due
             .into_iter()

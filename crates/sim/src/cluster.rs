@@ -62,10 +62,13 @@ impl Cluster {
 
     /// Starts a task of the outside.
     pub(crate) fn outside(&mut self, work: impl Future<Output = ()> + 'static) {
-        self.start(None, Box::pin(async move {
-            work.await;
-            Ok(())
-        }));
+        self.start(
+            None,
+            Box::pin(async move {
+                work.await;
+                Ok(())
+            }),
+        );
     }
 
     fn start(&mut self, part: Option<Part>, work: Work) -> u64 {

@@ -122,7 +122,8 @@ impl World {
             self.note(&Event::Commit { group: claim.group.clone(), at: *at, next: *next });
             let from = self.log.position(&claim.group, *at);
             if *at == (TopicPartition { topic: Topic::Ledger, partition: at.partition }) {
-                let verdict = self.audit.committed(*at, from, *next, self.log.span(*at, from, *next), &outputs);
+                let verdict =
+                    self.audit.committed(*at, from, *next, self.log.span(*at, from, *next), &outputs);
                 self.check(verdict);
             }
             self.log.claims.insert((claim.group.clone(), *at), (claim.epoch, *next));
@@ -161,7 +162,8 @@ impl World {
         let partition = u32::try_from(self.dice.below(self.profile.shards.into())).unwrap_or(0);
         let to = TopicPartition { topic, partition };
         let place = self.dice.index(self.log.records(to).len());
-        let Some(record) = self.log.records(to).get(place).filter(|record| record.id.is_some()).cloned() else {
+        let Some(record) = self.log.records(to).get(place).filter(|record| record.id.is_some()).cloned()
+        else {
             return;
         };
         let LogRecord { at_ms, id, trace, payload, .. } = record;

@@ -1,6 +1,9 @@
 //! Runs seeds and stops at the first that breaks an invariant.
 
-#![allow(clippy::disallowed_methods, reason = "shows how long a campaign takes; the runs themselves have no clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "shows how long a campaign takes; the runs themselves have no clock"
+)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,7 +57,9 @@ fn work() -> anyhow::Result<()> {
             Bug::ALL.iter().for_each(|(name, _)| println!("{name}"));
             return Ok(());
         }
-        Some(name) => Some(Bug::named(name).with_context(|| format!("no bug is called {name}; see --bug list"))?),
+        Some(name) => {
+            Some(Bug::named(name).with_context(|| format!("no bug is called {name}; see --bug list"))?)
+        }
     };
     if let Some(seed) = options.seed {
         let outcome = run(seed, bug, options.trace)?;

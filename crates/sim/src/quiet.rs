@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use eschaton_core::{Core, Keys, RecordId, Rows, Table, Topic, TopicPartition};
 use eschaton_driver::Seen;
 use eschaton_ledger::{Input, Ledger};
 use eschaton_proof::{VerifierKey, verify_consistency, verify_inclusion, verify_output};
+use eschaton_types::OutPoint;
 use eschaton_types::pb::log::{Decision, State};
 use eschaton_types::pb::state::OutputRow;
-use eschaton_types::OutPoint;
-use ed25519_dalek::SigningKey;
 use merkle_prover::{Asked, worker::ProverWorker};
 
 use crate::audit::decode;
@@ -36,7 +36,9 @@ pub(crate) fn check(sim: &Sim, cluster: &Cluster) -> Result<(), Broken> {
 fn of_ledger(tables: &Tables) -> Tables {
     tables
         .iter()
-        .filter(|((table, key), _)| *table != Table::Trees && &key[..] != merkle_prover::worker::GROUP.as_bytes())
+        .filter(|((table, key), _)| {
+            *table != Table::Trees && &key[..] != merkle_prover::worker::GROUP.as_bytes()
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
@@ -49,7 +51,10 @@ fn of_prover(tables: &Tables) -> Tables {
 fn same(what: &str, found: &Tables, expected: &Tables) -> Result<(), Broken> {
     for (key, value) in expected {
         if found.get(key) != Some(value) {
-            return broken("state", format!("{what} has {:?} at {key:?}, the log says {value:?}", found.get(key)));
+            return broken(
+                "state",
+                format!("{what} has {:?} at {key:?}, the log says {value:?}", found.get(key)),
+            );
         }
     }
     match found.keys().find(|key| !expected.contains_key(*key)) {
@@ -146,7 +151,10 @@ fn replay(world: &World, shard: u32) -> Result<(), Broken> {
         dependencies(world, shard, &tables, &decisions, settled)?;
     }
     if said != world.audit.said_by(source) {
-        return broken("L3", format!("{source} said {} records, a replay {said}", world.audit.said_by(source)));
+        return broken(
+            "L3",
+            format!("{source} said {} records, a replay {said}", world.audit.said_by(source)),
+        );
     }
     if core.pending() > 0 || core.holds().next().is_some() || core.next_timer_ms().is_some() {
         let held: Vec<_> = core.holds().collect();
@@ -155,10 +163,8 @@ fn replay(world: &World, shard: u32) -> Result<(), Broken> {
     let prefix = shard.to_be_bytes();
     let mine = |table: Table, key: &Bytes| match table {
         Table::Totals | Table::Pending => key.starts_with(&prefix),
-        Table::Outputs => {
-            eschaton_ledger::keys::parse_output(key)
-                .is_some_and(|(owner, _)| eschaton_types::shard_of(&owner, world.profile.shards) == shard)
-        }
+        Table::Outputs => eschaton_ledger::keys::parse_output(key)
+            .is_some_and(|(owner, _)| eschaton_types::shard_of(&owner, world.profile.shards) == shard),
         Table::Transactions | Table::Workers | Table::Trees => tables.contains_key(&(table, key.clone())),
     };
     let expected = world.audit.rows.iter().filter(|((table, key), _)| mine(*table, key));

@@ -51,7 +51,9 @@ pub fn run(seed: u64, bug: Option<Bug>, print: bool) -> Result<Outcome, Violatio
     match (world.violation.clone(), outcome) {
         (None, Ok(outcome)) => Ok(outcome),
         (Some(violation), _) => Err(violation),
-        (None, Err(_)) => Err(Violation { seed, invariant: "panic", detail: String::new(), poll: world.polls }),
+        (None, Err(_)) => {
+            Err(Violation { seed, invariant: "panic", detail: String::new(), poll: world.polls })
+        }
     }
 }
 
@@ -91,9 +93,8 @@ fn rounds(sim: &Sim, mut workload: Workload) -> Outcome {
             }
         }
         of_client.into_iter().for_each(|wishes| cluster.outside(client(sim.clone(), wishes)));
-        let went = cluster.run(|cluster| cluster.outsiders() == endless)
-            && cluster.drain()
-            && cluster.close();
+        let went =
+            cluster.run(|cluster| cluster.outsiders() == endless) && cluster.drain() && cluster.close();
         if !went {
             break;
         }

@@ -112,7 +112,10 @@ impl TreeAudit {
             && checkpoint.map_root == body.map_root[..]
             && checkpoint.previous == previous;
         if !same {
-            return broken("P1", format!("checkpoint {} is {checkpoint:?}; its decisions make {body:?}", body.number));
+            return broken(
+                "P1",
+                format!("checkpoint {} is {checkpoint:?}; its decisions make {body:?}", body.number),
+            );
         }
         self.latest = Some(body);
         Ok(())
@@ -140,7 +143,8 @@ impl TreeAudit {
 
 fn entry(decision: &Decision) -> Result<Entry, Broken> {
     let txid = |bytes: &[u8]| {
-        TxId::from_slice(bytes, "txid").map_err(|error| Broken { invariant: "port", detail: error.to_string() })
+        TxId::from_slice(bytes, "txid")
+            .map_err(|error| Broken { invariant: "port", detail: error.to_string() })
     };
     let narrow = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     Ok(Entry {

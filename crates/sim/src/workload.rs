@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eschaton_types::{
-    Address, Amount, Body, Fee, Input, KeySet, Network, OutPoint, Output, OwnerProof, Product, Rules, Transaction,
-    TxId, Witness, AMOUNT_MAX,
+    AMOUNT_MAX, Address, Amount, Body, Fee, Input, KeySet, Network, OutPoint, Output, OwnerProof, Product,
+    Rules, Transaction, TxId, Witness,
 };
 
 use crate::dice::Dice;
@@ -49,7 +49,15 @@ impl Workload {
             let address = owners.get(issuer).map(KeySet::address);
             products.extend(address.map(|address| (issuer, Product::of_issuer(Network::Dev, &address))));
         }
-        Self { dice, profile: profile.clone(), owners, products, coins: Vec::new(), used: Vec::new(), made: 0 }
+        Self {
+            dice,
+            profile: profile.clone(),
+            owners,
+            products,
+            coins: Vec::new(),
+            used: Vec::new(),
+            made: 0,
+        }
     }
 
     /// The wishes of one round.
@@ -95,7 +103,12 @@ impl Workload {
         for (index, output) in (0u16..).zip(&body.outputs).filter(|_| likely) {
             let outpoint = OutPoint { txid: tx.txid, index };
             if let Some(owner) = self.owners.iter().position(|keys| keys.address() == output.owner) {
-                self.coins.push(Coin { outpoint, owner, product: output.product, amount: output.amount.units() });
+                self.coins.push(Coin {
+                    outpoint,
+                    owner,
+                    product: output.product,
+                    amount: output.amount.units(),
+                });
             }
         }
         let pause_ms = if self.dice.percent(60) { 0 } else { self.dice.below(40) };
@@ -148,10 +161,15 @@ impl Workload {
 
     /// Takes coins to spend: newest first when payments are to form chains.
     fn choose(&mut self) -> Vec<Coin> {
-        let count = if self.dice.percent(self.profile.several_owners_percent) { self.dice.between(2, 4) } else { 1 };
+        let count =
+            if self.dice.percent(self.profile.several_owners_percent) { self.dice.between(2, 4) } else { 1 };
         let mut chosen = Vec::new();
         for _ in 0..count {
-            let from = if self.dice.percent(self.profile.chains_percent) { self.coins.len().saturating_sub(3) } else { 0 };
+            let from = if self.dice.percent(self.profile.chains_percent) {
+                self.coins.len().saturating_sub(3)
+            } else {
+                0
+            };
             let place = from + self.dice.index(self.coins.len().saturating_sub(from));
             if place < self.coins.len() {
                 chosen.push(self.coins.swap_remove(place));

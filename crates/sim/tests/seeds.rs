@@ -41,7 +41,10 @@ fn no_invariant_breaks_and_everything_happens() -> Result<(), Violation> {
         "machine crashes",
         "takeovers",
     ] {
-        assert!(coverage.get(what).is_some_and(|times| *times > 0), "no {what} in {SEEDS} seeds: {coverage:?}");
+        assert!(
+            coverage.get(what).is_some_and(|times| *times > 0),
+            "no {what} in {SEEDS} seeds: {coverage:?}"
+        );
     }
     Ok(())
 }
@@ -53,6 +56,7 @@ fn a_seed_decides_everything() -> Result<(), Violation> {
 
 #[test]
 fn other_seeds_are_other_runs() {
-    let traces: Vec<_> = (0..5).filter_map(|seed| run(seed, None, false).ok()).map(|outcome| outcome.trace).collect();
+    let traces: Vec<_> =
+        (0..5).filter_map(|seed| run(seed, None, false).ok()).map(|outcome| outcome.trace).collect();
     assert!(traces.iter().enumerate().all(|(place, trace)| !traces[..place].contains(trace)), "{traces:?}");
 }

@@ -38,7 +38,11 @@ impl Address {
         }
         let address = Self::from_slice(&bytes, "address")?;
         // `decode` takes bech32 as well; only bech32m has our checksum.
-        if address.to_text(network).eq_ignore_ascii_case(text) { Ok(address) } else { Err(TxError::AddressText) }
+        if address.to_text(network).eq_ignore_ascii_case(text) {
+            Ok(address)
+        } else {
+            Err(TxError::AddressText)
+        }
     }
 }
 
@@ -62,7 +66,9 @@ impl KeySet {
             return Err(TxError::KeySet);
         }
         match u8::try_from(threshold) {
-            Ok(threshold) if threshold >= 1 && usize::from(threshold) <= keys.len() => Ok(Self { keys, threshold }),
+            Ok(threshold) if threshold >= 1 && usize::from(threshold) <= keys.len() => {
+                Ok(Self { keys, threshold })
+            }
             _ => Err(TxError::KeySet),
         }
     }
@@ -103,10 +109,14 @@ mod tests {
         let text = address.to_text(Network::Dev);
         assert!(text.starts_with("desc1"));
         assert_eq!(Address::from_text(&text, Network::Dev), Ok(address));
-        assert_eq!(Address::from_text(&text, Network::Main), Err(TxError::AddressNetwork { expected: "esc" }));
+        assert_eq!(
+            Address::from_text(&text, Network::Main),
+            Err(TxError::AddressNetwork { expected: "esc" })
+        );
         let typo = text.replacen(&text[10..11], if &text[10..11] == "q" { "p" } else { "q" }, 1);
         assert_ne!(Address::from_text(&typo, Network::Dev), Ok(address));
-        let bech32 = bech32::encode::<bech32::Bech32>(Hrp::parse_unchecked("desc"), &address.0).expect("short");
+        let bech32 =
+            bech32::encode::<bech32::Bech32>(Hrp::parse_unchecked("desc"), &address.0).expect("short");
         assert_eq!(Address::from_text(&bech32, Network::Dev), Err(TxError::AddressText));
     }
 

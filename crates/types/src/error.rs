@@ -130,7 +130,9 @@ pub enum TxError {
         position: usize,
     },
     /// A signature does not verify (BIP 340).
-    #[error("wrong signature in {what} proof {position}; sign this transaction's id with the key that the proof names")]
+    #[error(
+        "wrong signature in {what} proof {position}; sign this transaction's id with the key that the proof names"
+    )]
     BadSignature {
         /// Owner, confirmation, issuer or aggregate.
         what: &'static str,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{Address, Network, TxError, OUTPUTS_MAX};
+use crate::{Address, Network, OUTPUTS_MAX, TxError};
 
 /// Identifies a transaction: BLAKE3 in derive-key mode, context
 /// `eschaton 2026 transaction id v1`, over the canonical bytes of its body.

@@ -18,17 +18,19 @@ pub mod pb {
     mod generated {
         include!(concat!(env!("OUT_DIR"), "/messages.rs"));
     }
-    pub use generated::eschaton::{log::v1 as log, proof::v1 as proof, state::v1 as state, types::v1 as types};
+    pub use generated::eschaton::{
+        log::v1 as log, proof::v1 as proof, state::v1 as state, types::v1 as types,
+    };
 }
 
-pub use address::{Address, KeySet, KEYS_MAX};
-pub use amount::{Amount, AmountError, AMOUNT_MAX};
+pub use address::{Address, KEYS_MAX, KeySet};
+pub use amount::{AMOUNT_MAX, Amount, AmountError};
 pub use error::TxError;
-pub use ids::{shard_of, OutPoint, Product, TxId};
+pub use ids::{OutPoint, Product, TxId, shard_of};
 pub use network::Network;
-pub use sign::{musig_sign, Key, PublicKey};
+pub use sign::{Key, PublicKey, musig_sign};
 pub use transaction::{
-    decode_canonical, encode, sum_by_product, Body, Fee, Input, Output, Rules, Transaction, DATA_MAX, INPUTS_MAX, METADATA_MAX,
-    OUTPUTS_MAX, TRANSACTION_BYTES_MAX, VERSION,
+    Body, DATA_MAX, Fee, INPUTS_MAX, Input, METADATA_MAX, OUTPUTS_MAX, Output, Rules, TRANSACTION_BYTES_MAX,
+    Transaction, VERSION, decode_canonical, encode, sum_by_product,
 };
 pub use witness::{Aggregate, OwnerProof, Witness};

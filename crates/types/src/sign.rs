@@ -1,4 +1,4 @@
-use secp256k1::musig::{new_nonce_pair, AggregatedNonce, KeyAggCache, Session, SessionSecretRand};
+use secp256k1::musig::{AggregatedNonce, KeyAggCache, Session, SessionSecretRand, new_nonce_pair};
 use secp256k1::{Keypair, SecretKey};
 
 use crate::{Address, Aggregate, KeySet, OwnerProof, TxError, TxId};

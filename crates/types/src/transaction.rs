@@ -103,7 +103,8 @@ pub struct Fee {
 
 /// Decodes one message and refuses any form but the canonical one.
 pub fn decode_canonical<M: Message + Default>(bytes: &Bytes, message: &'static str) -> Result<M, TxError> {
-    let decoded = M::decode(bytes.clone()).map_err(|error| TxError::Malformed { detail: error.to_string() })?;
+    let decoded =
+        M::decode(bytes.clone()).map_err(|error| TxError::Malformed { detail: error.to_string() })?;
     if decoded.encoded_len() != bytes.len() || decoded.encode_to_vec() != *bytes {
         return Err(TxError::NotCanonical { message });
     }

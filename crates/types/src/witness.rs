@@ -1,9 +1,9 @@
 use secp256k1::musig::KeyAggCache;
-use secp256k1::{schnorr, XOnlyPublicKey};
+use secp256k1::{XOnlyPublicKey, schnorr};
 
 use crate::ids::array;
 use crate::pb::types as pb;
-use crate::{Address, KeySet, Transaction, TxError, INPUTS_MAX, KEYS_MAX, OUTPUTS_MAX};
+use crate::{Address, INPUTS_MAX, KEYS_MAX, KeySet, OUTPUTS_MAX, Transaction, TxError};
 
 /// Why the owners agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,8 @@ impl OwnerProof {
         if message.keys.len() > KEYS_MAX || message.signatures.len() > KEYS_MAX {
             return Err(TxError::KeySet);
         }
-        let keys = message.keys.iter().map(|key| array(key, "public key (32 bytes)")).collect::<Result<_, _>>()?;
+        let keys =
+            message.keys.iter().map(|key| array(key, "public key (32 bytes)")).collect::<Result<_, _>>()?;
         let signatures = message
             .signatures
             .iter()
@@ -109,7 +110,13 @@ impl OwnerProof {
         }
     }
 
-    fn verify(&self, owner: &Address, message: &[u8], what: &'static str, position: usize) -> Result<(), TxError> {
+    fn verify(
+        &self,
+        owner: &Address,
+        message: &[u8],
+        what: &'static str,
+        position: usize,
+    ) -> Result<(), TxError> {
         if self.address() != *owner {
             return Err(TxError::WrongKey { what, position });
         }
@@ -122,11 +129,8 @@ impl OwnerProof {
             return Err(TxError::SignatureCount { what, position });
         }
         for (key, signature) in &self.signatures {
-            let bytes = self
-                .keys
-                .keys()
-                .get(usize::from(*key))
-                .ok_or(TxError::SignatureCount { what, position })?;
+            let bytes =
+                self.keys.keys().get(usize::from(*key)).ok_or(TxError::SignatureCount { what, position })?;
             let point = XOnlyPublicKey::from_byte_array(*bytes)
                 .map_err(|_| TxError::BadKey { proof: position, key: usize::from(*key) })?;
             schnorr::verify(&schnorr::Signature::from_byte_array(*signature), message, &point)
@@ -144,7 +148,11 @@ impl Aggregate {
         if message.keys.len() > INPUTS_MAX {
             return Err(TxError::TooMany { what: "aggregate keys", max: INPUTS_MAX });
         }
-        let keys = message.keys.iter().map(|key| array(key, "aggregate key (33 bytes)")).collect::<Result<_, _>>()?;
+        let keys = message
+            .keys
+            .iter()
+            .map(|key| array(key, "aggregate key (33 bytes)"))
+            .collect::<Result<_, _>>()?;
         Ok(Self { keys, signature: array(&message.signature, "aggregate signature (64 bytes)")? })
     }
 

@@ -7,8 +7,8 @@ mod metrics;
 mod ticker;
 mod worker;
 
-use eschaton_kit::{Health, Ports, StepSpans, Urgency, WorkerThread, supervise};
 use eschaton_driver::{Limits, Worker, WorkerSpec};
+use eschaton_kit::{Health, Ports, StepSpans, Urgency, WorkerThread, supervise};
 use eschaton_ports::{Topic, TopicPartition};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

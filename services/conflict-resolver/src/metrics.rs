@@ -8,6 +8,9 @@ pub(crate) fn describe() {
     describe_gauge!(PENDING, "undecided transactions, by shard");
     describe_histogram!("eschaton_worker_commit_seconds", "time of one atomic log commit, by group");
     describe_histogram!("eschaton_worker_batch_records", "records of one batch, by group");
-    describe_counter!("eschaton_worker_repeated_records_total", "records dropped because their id was passed, by group");
+    describe_counter!(
+        "eschaton_worker_repeated_records_total",
+        "records dropped because their id was passed, by group"
+    );
     describe_counter!("eschaton_worker_store_retries_total", "store operations tried again, by group");
 }

@@ -1,7 +1,10 @@
 //! The one binary: `eschaton run` is a node, everything else is its client: wallet, payments,
 //! transactions, proofs.
 
-#![allow(clippy::disallowed_methods, reason = "the edge: a person with a clock, an environment and a terminal")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the edge: a person with a clock, an environment and a terminal"
+)]
 
 mod cli;
 mod commands;

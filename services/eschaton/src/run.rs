@@ -13,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Options of `eschaton run`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  eschaton run --data-dir ./data\n\nSIGTERM or Ctrl-C drains and exits 0; after kill -9, start it again: nothing acknowledged is lost.")]
+#[command(
+    after_help = "Example:\n  eschaton run --data-dir ./data\n\nSIGTERM or Ctrl-C drains and exits 0; after kill -9, start it again: nothing acknowledged is lost."
+)]
 pub(crate) struct RunArgs {
     /// Everything that the node keeps is under this directory; it is made if need be
     #[arg(long, env = "ESCHATON_DATA_DIR")]

@@ -85,7 +85,8 @@ async fn serve_stream(
         };
         let max = submitter.config().batch_max;
         if batch.transactions.is_empty() || batch.transactions.len() > max {
-            let message = format!("a batch has 1 to {max} transactions, this one has {}", batch.transactions.len());
+            let message =
+                format!("a batch has 1 to {max} transactions, this one has {}", batch.transactions.len());
             let _ = answers.send(Err(Status::invalid_argument(message))).await;
             return;
         }
@@ -95,7 +96,10 @@ async fn serve_stream(
             let answer = submitter
                 .submit(client, items, !batch.no_wait, trace)
                 .await
-                .map(|results| api::SubmitResults { id: batch.id, results: results.into_iter().map(result).collect() })
+                .map(|results| api::SubmitResults {
+                    id: batch.id,
+                    results: results.into_iter().map(result).collect(),
+                })
                 .map_err(|error| Status::unavailable(error.to_string()));
             // A client that is gone looks its transactions up when it is back.
             let _ = answers.send(answer).await;

@@ -70,7 +70,6 @@ impl Intake {
         Ok(sender)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "lets a round gather; only how many share a round depends on it")]
     async fn run(self, mut queue: mpsc::Receiver<Submission>) {
         let this = Arc::new(self);
         let (rounds, appends) = (Arc::new(Semaphore::new(cores())), Arc::new(Semaphore::new(APPENDS)));
@@ -94,6 +93,7 @@ impl Intake {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a measurement for metrics")]
     async fn check(&self, mut round: Vec<Submission>) -> Round {
         let began = std::time::Instant::now();
         let sizes: Vec<Vec<usize>> =
@@ -165,7 +165,8 @@ impl Intake {
             }
         });
         let places = valid.iter().map(|(index, tx, _)| {
-            let place = Place { client: client.0, bytes: tx.bytes.len(), batch: batch.clone(), index: *index };
+            let place =
+                Place { client: client.0, bytes: tx.bytes.len(), batch: batch.clone(), index: *index };
             (tx.txid, place)
         });
         let entered = self.waiting.enter(places);
@@ -218,7 +219,8 @@ struct Round {
 
 impl Round {
     async fn append(self, ports: &Ports, waiting: &Waiting) {
-        let appended = if self.records.is_empty() { Ok(()) } else { ports.log.append(self.records).await.map(drop) };
+        let appended =
+            if self.records.is_empty() { Ok(()) } else { ports.log.append(self.records).await.map(drop) };
         let outcome = appended.map_err(|error| Unavailable(error.to_string()));
         if let Err(error) = &outcome {
             metrics::outcome("unavailable", self.txids.len());

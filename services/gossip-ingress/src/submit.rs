@@ -35,7 +35,8 @@ struct Inner {
 
 impl Submitter {
     pub(crate) fn new(config: IngressConfig, ports: Ports, tracing: Tracing) -> anyhow::Result<Self> {
-        let limits = Limits::new(config.undecided_max, config.undecided_bytes_max, config.client_share_percent)?;
+        let limits =
+            Limits::new(config.undecided_max, config.undecided_bytes_max, config.client_share_percent)?;
         let waiting = Arc::new(Waiting::new(config.remembered_max, Admission::new(limits)));
         let intake = Intake::start(config.rules, config.shards, ports.clone(), waiting.clone())?;
         Ok(Self(Arc::new(Inner { config, ports, tracing, waiting, intake })))

@@ -53,14 +53,15 @@ async fn turn(at: TopicPartition, from: u64, ports: &Ports, waiting: &Waiting) -
     let decisions = records
         .into_iter()
         .filter_map(|record| {
-            let parsed = Decision::decode(record.payload)
-                .map_err(|error| error.to_string())
-                .and_then(|decision| {
+            let parsed =
+                Decision::decode(record.payload).map_err(|error| error.to_string()).and_then(|decision| {
                     let txid = TxId::from_slice(&decision.txid, "txid").map_err(|error| error.to_string())?;
                     Ok((txid, decision))
                 });
             // Damage here harms an answer, not money: who waits learns PENDING and looks it up.
-            parsed.inspect_err(|error| tracing::error!(%at, record.offset, error, "decision does not decode")).ok()
+            parsed
+                .inspect_err(|error| tracing::error!(%at, record.offset, error, "decision does not decode"))
+                .ok()
         })
         .collect();
     waiting.decided(decisions, ports.clock.now_ms());

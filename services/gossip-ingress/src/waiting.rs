@@ -28,7 +28,13 @@ impl Batch {
     /// `ids` are the items' transactions, `answers` what is known at once.
     pub(crate) fn new(answers: Vec<Option<Answer>>, ids: Vec<TxId>) -> Arc<Self> {
         let missing = answers.iter().filter(|answer| answer.is_none()).count();
-        Arc::new(Self { ids, answers: Mutex::new(answers), missing: AtomicUsize::new(missing), done: Notify::new(), joined: AtomicBool::new(false) })
+        Arc::new(Self {
+            ids,
+            answers: Mutex::new(answers),
+            missing: AtomicUsize::new(missing),
+            done: Notify::new(),
+            joined: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn answer(&self, index: usize, answer: Answer) {
@@ -60,7 +66,8 @@ impl Batch {
     /// The answers; PENDING where there is none yet.
     pub(crate) fn take(&self) -> Vec<Answer> {
         let answers = std::mem::take(&mut *self.answers.lock());
-        let pending = |(answer, txid): (Option<Answer>, &TxId)| answer.unwrap_or(Answer::Pending { txid: *txid });
+        let pending =
+            |(answer, txid): (Option<Answer>, &TxId)| answer.unwrap_or(Answer::Pending { txid: *txid });
         answers.into_iter().zip(&self.ids).map(pending).collect()
     }
 }

@@ -101,7 +101,8 @@ fn note(checkpoint: &SignedCheckpoint) -> api::CheckpointNote {
 }
 
 fn txid(bytes: &Bytes) -> Result<TxId, Status> {
-    TxId::from_slice(bytes, "transaction id (32 bytes)").map_err(|error| Status::invalid_argument(error.to_string()))
+    TxId::from_slice(bytes, "transaction id (32 bytes)")
+        .map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn status(error: ProofError) -> Status {

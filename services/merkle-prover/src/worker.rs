@@ -7,7 +7,9 @@ use bytes::Bytes;
 use eschaton_core::{CoreError, RowChange, Table, Topic, TopicPartition};
 use eschaton_driver::{Seen, WorkerError};
 use eschaton_merkle::{Entry, Loader, MAP_PREFIX, META_KEY, MerkleError, Prover, Query, Step};
-use eschaton_ports::{Claim, Clock, Log, LogError, LogRecord, NewRecord, SCAN_ROWS_MAX, Signer, Store, StoreBatch, Watermark};
+use eschaton_ports::{
+    Claim, Clock, Log, LogError, LogRecord, NewRecord, SCAN_ROWS_MAX, Signer, Store, StoreBatch, Watermark,
+};
 use eschaton_proof::{SignedCheckpoint, VerifierKey};
 use eschaton_types::pb::log::Checkpoint;
 use eschaton_types::pb::state::WorkerRow;
@@ -97,10 +99,12 @@ impl ProverWorker {
     /// The state at the last checkpoint whose rows the store has.
     async fn resume(&mut self, mark: Watermark) -> Result<(), WorkerError> {
         let Some(number) = mark.input_next.checked_sub(1) else { return Ok(()) };
-        let checkpoint = self.checkpoint(number).await?.ok_or_else(|| {
-            broken("P1", format!("the store lacks the row of checkpoint {number}"))
-        })?;
-        let worker = self.spec.store.get_many(Table::Workers, &[Bytes::from_static(GROUP.as_bytes())]).await?;
+        let checkpoint = self
+            .checkpoint(number)
+            .await?
+            .ok_or_else(|| broken("P1", format!("the store lacks the row of checkpoint {number}")))?;
+        let worker =
+            self.spec.store.get_many(Table::Workers, &[Bytes::from_static(GROUP.as_bytes())]).await?;
         if let Some(value) = worker.into_iter().next().flatten() {
             let row = WorkerRow::decode(value).map_err(|error| damaged(Table::Workers, &error))?;
             self.seen = Seen::from_messages(&row.seen)
@@ -117,7 +121,8 @@ impl ProverWorker {
     async fn catch_up(&mut self, mark: Watermark) -> Result<(), WorkerError> {
         let end = self.spec.log.end(CHECKPOINTS).await?;
         if mark.sequence > end {
-            let detail = format!("the trees have checkpoints up to offset {}, the log ends at {end}", mark.sequence);
+            let detail =
+                format!("the trees have checkpoints up to offset {}, the log ends at {end}", mark.sequence);
             return Err(WorkerError::StoreAhead { detail });
         }
         let mut from = mark.sequence;
@@ -132,7 +137,10 @@ impl ProverWorker {
                     .map_err(|error| CoreError::Input { detail: error.to_string() })?;
                 if checkpoint.number != self.number() {
                     if checkpoint.number > self.number() {
-                        return Err(broken("P1", format!("checkpoint {} is missing on the log", self.number())));
+                        return Err(broken(
+                            "P1",
+                            format!("checkpoint {} is missing on the log", self.number()),
+                        ));
                     }
                     continue;
                 }
@@ -141,7 +149,10 @@ impl ProverWorker {
                 if rebuilt != checkpoint {
                     return Err(broken(
                         "P1",
-                        format!("checkpoint {} rebuilds with other roots than were committed", checkpoint.number),
+                        format!(
+                            "checkpoint {} rebuilds with other roots than were committed",
+                            checkpoint.number
+                        ),
                     ));
                 }
                 self.settle(span, checkpoint, rows, from).await?;
@@ -232,7 +243,10 @@ impl ProverWorker {
                     self.spec.log.read(decisions(partition), span.positions[index], most, 4 << 20).await?;
                 if records.is_empty() {
                     if to.is_some() {
-                        return Err(broken("P2", format!("decisions/{partition} ends before a checkpoint's position")));
+                        return Err(broken(
+                            "P2",
+                            format!("decisions/{partition} ends before a checkpoint's position"),
+                        ));
                     }
                     break;
                 }
@@ -277,7 +291,8 @@ impl ProverWorker {
                 .unwrap_or_default(),
             positions: span.positions.clone(),
         };
-        let rows = changes.into_iter().map(|(key, value)| RowChange { table: Table::Trees, key, value }).collect();
+        let rows =
+            changes.into_iter().map(|(key, value)| RowChange { table: Table::Trees, key, value }).collect();
         Ok((checkpoint, rows))
     }
 
@@ -387,7 +402,8 @@ impl ProverWorker {
 }
 
 async fn load(store: &dyn Store) -> Result<Prover, WorkerError> {
-    let meta = store.get_many(Table::Trees, &[Bytes::from_static(META_KEY)]).await?.into_iter().next().flatten();
+    let meta =
+        store.get_many(Table::Trees, &[Bytes::from_static(META_KEY)]).await?.into_iter().next().flatten();
     let mut loader = Loader::new(meta.as_deref()).map_err(|error| merkle(&error))?;
     let mut after = None;
     loop {

@@ -7,7 +7,9 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerSpec, replay};
-use eschaton_embedded::{EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OsRng, StoreOptions, SystemClock};
+use eschaton_embedded::{
+    EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OsRng, StoreOptions, SystemClock,
+};
 use eschaton_kit::Ports;
 use eschaton_ports::{Row, SCAN_ROWS_MAX, Store, Table, Topic, TopicPartition};
 use merkle_prover::ProverConfig;
@@ -45,7 +47,8 @@ pub async fn check(
     let (log, _) = EmbeddedLog::open(&data_dir.join("log"), &LogOptions::new(shards))?;
     let (store, _) = EmbeddedStore::open(&data_dir.join("store"), &StoreOptions::default())?;
     let (fresh, _) = EmbeddedStore::open(scratch, &StoreOptions::default())?;
-    let ports = Ports { log: Arc::new(log), store: Arc::new(store), clock: Arc::new(SystemClock), rng, signer };
+    let ports =
+        Ports { log: Arc::new(log), store: Arc::new(store), clock: Arc::new(SystemClock), rng, signer };
     let fresh: Arc<dyn Store> = Arc::new(fresh);
     let config = ResolverConfig { shards, window_ms, tick_ms: 20 };
 
@@ -105,7 +108,8 @@ fn gauges(shards: u32) -> Arc<[ShardGauges]> {
 }
 
 async fn compare(store: &dyn Store, fresh: &dyn Store) -> anyhow::Result<CheckReport> {
-    let (mut hashes, mut rows, mut first_difference) = ([blake3::Hasher::new(), blake3::Hasher::new()], 0, None);
+    let (mut hashes, mut rows, mut first_difference) =
+        ([blake3::Hasher::new(), blake3::Hasher::new()], 0, None);
     for table in Table::ALL {
         let (mut left, mut right) = (Rows::new(store, table), Rows::new(fresh, table));
         loop {

@@ -48,7 +48,8 @@ impl api::faucet_server::Faucet for Faucet {
     async fn fund(&self, request: Request<api::FundRequest>) -> Result<Response<api::FundResponse>, Status> {
         let invalid = |error: String| Status::invalid_argument(error);
         let api::FundRequest { address, amount } = request.into_inner();
-        let owner = Address::from_slice(&address, "address (32 bytes)").map_err(|e| invalid(e.to_string()))?;
+        let owner =
+            Address::from_slice(&address, "address (32 bytes)").map_err(|e| invalid(e.to_string()))?;
         let amount = Amount::new(amount).map_err(|error| invalid(error.to_string()))?;
         if amount.is_zero() {
             return Err(invalid("amount is zero; ask for at least one unit".to_owned()));

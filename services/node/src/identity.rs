@@ -28,14 +28,15 @@ struct Fixed {
 }
 
 /// Records what never changes, or compares with what was recorded. `signer` makes the node's key.
-pub(crate) fn fix(config: &NodeConfig, signer: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn fix(
+    config: &NodeConfig,
+    signer: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let dir = &config.data_dir;
     // Keys are inside; 0700 keeps other users out whatever a file's own mode.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("data directory {} cannot be made; choose another with --data-dir", dir.display()))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("data directory {} cannot be made; choose another with --data-dir", dir.display())
+    })?;
     let path = dir.join(FILE);
     let wanted = Fixed {
         format: 1,

@@ -76,10 +76,15 @@ impl Query {
 
     async fn partition(&self, partition: u32, gauges: &ShardGauges) -> Result<api::PartitionStatus, Status> {
         let end = async |topic| {
-            self.ports.log.end(TopicPartition { topic, partition }).await.map_err(|e| Status::unavailable(e.to_string()))
+            self.ports
+                .log
+                .end(TopicPartition { topic, partition })
+                .await
+                .map_err(|e| Status::unavailable(e.to_string()))
         };
         let worker = format!("{}/{partition}", conflict_resolver::GROUP);
-        let mark = self.ports.store.watermark(&worker).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let mark =
+            self.ports.store.watermark(&worker).await.map_err(|e| Status::unavailable(e.to_string()))?;
         Ok(api::PartitionStatus {
             partition,
             ledger_end: end(Topic::Ledger).await?,
@@ -153,7 +158,9 @@ impl api::query_server::Query for Query {
                     continue;
                 }
                 let Some((_, outpoint)) = keys::parse_output(&key) else {
-                    return Err(Status::internal("a row has a malformed key; rebuild the store from the log"));
+                    return Err(Status::internal(
+                        "a row has a malformed key; rebuild the store from the log",
+                    ));
                 };
                 response.outputs.push(api::OutputInfo {
                     txid: outpoint.txid.to_bytes(),
@@ -267,5 +274,6 @@ fn reason(number: i32) -> String {
 }
 
 fn txid(bytes: &Bytes) -> Result<TxId, Status> {
-    TxId::from_slice(bytes, "transaction id (32 bytes)").map_err(|error| Status::invalid_argument(error.to_string()))
+    TxId::from_slice(bytes, "transaction id (32 bytes)")
+        .map_err(|error| Status::invalid_argument(error.to_string()))
 }

@@ -10,9 +10,9 @@ use eschaton_kit::Health;
 use gossip_ingress::IngressService;
 use merkle_prover::ProofsService;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
@@ -52,7 +52,6 @@ pub(crate) async fn serve(
         })
     };
     let mut server = Server::builder()
-        .tcp_nodelay(true)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
@@ -71,7 +70,9 @@ pub(crate) async fn serve(
             router
         }
     };
-    let incoming = TcpListenerStream::new(listener);
+    // The builder's own setting does not reach connections that come from a listener of ours; without it
+    // an answer waits for the client's next packet.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await;
     watch.abort();
     served

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use conflict_resolver::{Resolver, ResolverConfig};
-use eschaton_embedded::{EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OpenError, OsRng, StoreOptions, SystemClock};
+use eschaton_embedded::{
+    EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OpenError, OsRng, StoreOptions, SystemClock,
+};
 use eschaton_kit::{Health, Ports, Urgency, WorkerThread};
 use eschaton_ports::{Rng, Store};
 use eschaton_types::{Network, Rules};
@@ -64,19 +66,15 @@ impl Node {
         };
         let ingress = Ingress::start(ingress_config, &ports, &health, &stop_working).await?;
 
-        let listener = TcpListener::bind(config.grpc)
-            .await
-            .with_context(|| format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc))?;
+        let listener = TcpListener::bind(config.grpc).await.with_context(|| {
+            format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
+        })?;
         let grpc = listener.local_addr()?;
         let store = ports.store.clone();
         let query = Query::new(&config, ports.clone(), health.clone(), &ingress, &resolver, &prover);
         let faucet = issuer.map(|key| faucet::Faucet::new(key, &config, ports, ingress.submitter()));
-        let services = server::Services {
-            ingress: ingress.service(),
-            query,
-            proofs: prover.service(),
-            faucet,
-        };
+        let services =
+            server::Services { ingress: ingress.service(), query, proofs: prover.service(), faucet };
         let serving = tokio::spawn(server::serve(listener, services, health.clone(), stop_serving.clone()));
         Ok(Self { grpc, health, stop_serving, stop_working, serving, ingress, resolver, prover, store })
     }
@@ -120,7 +118,9 @@ async fn open(config: &NodeConfig, rng: OsRng) -> anyhow::Result<Ports> {
     let signer = FileSigner::open(&dir.join(identity::NODE_KEY), rng.as_ref())?;
     // Journals are checked and replayed with blocking reads, on threads of their own.
     let (log_dir, store_dir) = (dir.join("log"), dir.join("store"));
-    let log = opening("open-log", Urgency::Answering, move || EmbeddedLog::open(&log_dir, &LogOptions::new(shards)));
+    let log = opening("open-log", Urgency::Answering, move || {
+        EmbeddedLog::open(&log_dir, &LogOptions::new(shards))
+    });
     // The engine's own threads, which compact the store, inherit the urgency of the thread that opens it.
     let store = opening("open-store", Urgency::Background, move || {
         EmbeddedStore::open(&store_dir, &StoreOptions::default())

@@ -279,7 +279,10 @@ fn fresh_key() -> Result<Key, WalletError> {
     key
 }
 
-#[allow(clippy::disallowed_methods, reason = "keys of a wallet come from the system, and nothing replays them")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "keys of a wallet come from the system, and nothing replays them"
+)]
 fn random<const N: usize>() -> Result<[u8; N], WalletError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| WalletError::Randomness { detail: error.to_string() })?;

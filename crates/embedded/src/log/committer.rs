@@ -63,7 +63,10 @@ struct Group {
 
 impl Committer {
     /// Runs until the log closes. Requests left in the queue are dropped, which their callers see.
-    #[allow(clippy::disallowed_methods, reason = "paces real disk writes on a thread of its own; nothing is decided by it")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "paces real disk writes on a thread of its own; nothing is decided by it"
+    )]
     pub(super) fn run(mut self) {
         let _fall = Fall(Arc::clone(&self.partitions));
         let mut begun: Option<Instant> = None;

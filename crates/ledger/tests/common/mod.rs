@@ -10,8 +10,8 @@ use eschaton_ledger::{FirstSeen, Ledger, LedgerConfig, Weigh, keys};
 use eschaton_types::pb::log::{Decision, LedgerInput, Reason, Rejection, State, Tick, ledger_input::Kind};
 use eschaton_types::pb::state::{OutputRow, TotalRow, TransactionRow};
 use eschaton_types::{
-    Address, Amount, Body, Fee, Input, KeySet, Network, OutPoint, Output, OwnerProof, Product, Transaction, TxId,
-    Witness, shard_of,
+    Address, Amount, Body, Fee, Input, KeySet, Network, OutPoint, Output, OwnerProof, Product, Transaction,
+    TxId, Witness, shard_of,
 };
 use prost::Message;
 
@@ -47,7 +47,12 @@ pub(crate) struct Coin {
 
 impl Coin {
     pub(crate) fn new(tag: u8, owner: Address, amount: u64) -> Self {
-        Self { outpoint: OutPoint { txid: TxId([tag; 32]), index: 0 }, owner, product: Product::Native, amount }
+        Self {
+            outpoint: OutPoint { txid: TxId([tag; 32]), index: 0 },
+            owner,
+            product: Product::Native,
+            amount,
+        }
     }
 
     /// Output `index` of a transaction.
@@ -153,7 +158,8 @@ impl Shard {
     /// The core of another process that takes over: only rows survive.
     pub(crate) fn reload(&mut self) {
         let prefix = keys::pending_prefix(self.config.shard);
-        let pending = self.rows.iter().filter(|((table, key), _)| *table == Table::Pending && key.starts_with(&prefix));
+        let pending =
+            self.rows.iter().filter(|((table, key), _)| *table == Table::Pending && key.starts_with(&prefix));
         // The order of rows must not matter.
         let pending: Vec<_> = pending.map(|(_, row)| row.clone()).rev().collect();
         self.core = Ledger::load_weighing(self.config, pending, (self.weigh)()).expect("own rows");
@@ -227,7 +233,10 @@ impl Shard {
     /// Nothing undecided, nothing held, nothing due.
     pub(crate) fn is_idle(&self) -> bool {
         let pending = self.rows.keys().any(|(table, _)| *table == Table::Pending);
-        !pending && self.core.pending() == 0 && self.core.holds().next().is_none() && self.core.next_timer_ms().is_none()
+        !pending
+            && self.core.pending() == 0
+            && self.core.holds().next().is_none()
+            && self.core.next_timer_ms().is_none()
     }
 }
 
