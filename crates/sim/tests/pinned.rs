@@ -3,7 +3,7 @@
 
 use eschaton_sim::run;
 
-const PINNED: [(u64, &str); 13] = [
+const PINNED: [(u64, &str); 15] = [
     (1, "L2: one that waited for an input spent another that was spent meanwhile"),
     (3, "L2: the same"),
     (16, "L2: accepted though an output that it only reads was spent meanwhile"),
@@ -17,6 +17,8 @@ const PINNED: [(u64, &str); 13] = [
     (5, "L3: a shard without a say answered an accepted transaction with a rejection of its own"),
     (9, "state: a shard without a say wrote the coordinator's row"),
     (2_342, "L4: a worker that was taken over took its successor's rows for damage"),
+    (8_902, "state: one that was taken over while it opened took them for a store ahead of the log"),
+    (9_861, "state: the same"),
 ];
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     undecided_max: u32,
     /// Shortest time between two checkpoints in milliseconds
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     checkpoint_ms: u64,
     /// Collector of traces (OTLP over gRPC), for example http://127.0.0.1:4317; off unless given
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]

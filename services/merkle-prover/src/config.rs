@@ -16,6 +16,6 @@ pub struct ProverConfig {
 impl ProverConfig {
     /// Sound values.
     pub fn new(shards: u32, origin: String) -> Self {
-        Self { shards, origin, interval_ms: 200, decisions_max: 16_384, requests_max: 1_024 }
+        Self { shards, origin, interval_ms: 100, decisions_max: 16_384, requests_max: 1_024 }
     }
 }

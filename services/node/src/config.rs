@@ -41,7 +41,7 @@ impl NodeConfig {
             origin: "eschaton.local/dev".to_owned(),
             undecided_max: 16_384,
             trace_one_in: 0,
-            checkpoint_ms: 200,
+            checkpoint_ms: 100,
         }
     }
 }
