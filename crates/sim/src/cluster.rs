@@ -272,10 +272,7 @@ impl Cluster {
             let taken = world.fault(|faults| faults.takeover).then(|| world.dice.index(self.homes.len()));
             (world.fault(|faults| faults.machine_crash), taken)
         };
-        // Not of the prover: one that loads its trees while its predecessor's last batch still arrives in
-        // the store takes that for damage, and stops (services/merkle-prover, `open`).
-        let part = part.and_then(|place| self.homes.keys().nth(place).copied());
-        if let Some(part) = part.filter(|part| *part != Part::Prover) {
+        if let Some(part) = part.and_then(|place| self.homes.keys().nth(place).copied()) {
             // The old worker knows nothing of it and goes on.
             self.sim.world().note(&Event::Takeover { part: format!("{part:?}") });
             self.open(part);

@@ -8,7 +8,8 @@ use eschaton_core::{CoreError, RowChange, Table, Topic, TopicPartition};
 use eschaton_driver::{Seen, WorkerError};
 use eschaton_merkle::{Entry, Loader, MAP_PREFIX, META_KEY, MerkleError, Prover, Query, Step};
 use eschaton_ports::{
-    Claim, Clock, Log, LogError, LogRecord, NewRecord, SCAN_ROWS_MAX, Signer, Store, StoreBatch, Watermark,
+    Claim, Clock, Log, LogError, LogRecord, NewRecord, SCAN_ROWS_MAX, Signer, Store, StoreBatch, StoreError,
+    Watermark,
 };
 use eschaton_proof::{SignedCheckpoint, VerifierKey};
 use eschaton_types::pb::log::Checkpoint;
@@ -52,6 +53,8 @@ pub struct ProverWorker {
     positions: Vec<u64>,
     time_ms: u64,
     latest: Option<SignedCheckpoint>,
+    /// Place of the last checkpoint whose rows these trees follow.
+    written: u64,
 }
 
 /// Decisions of one span, ready for the trees.
@@ -70,8 +73,7 @@ impl ProverWorker {
             .map_err(|error| broken("P1", error.to_string()))?;
         let claimed: Vec<_> = (0..spec.config.shards).map(decisions).collect();
         let claim = spec.log.claim(GROUP, &claimed).await?;
-        let mark = spec.store.watermark(GROUP).await?.unwrap_or_default();
-        let trees = load(spec.store.as_ref()).await?;
+        let (mark, trees) = load(spec.store.as_ref()).await?;
         let mut worker = Self {
             positions: claimed.iter().map(|_| 0).collect(),
             spec,
@@ -81,14 +83,33 @@ impl ProverWorker {
             seen: Seen::default(),
             time_ms: 0,
             latest: None,
+            written: mark.sequence,
         };
-        worker.resume(mark).await?;
-        worker.catch_up(mark).await?;
+        if let Err(error) = worker.start(mark).await {
+            return Err(match worker.is_overtaken().await? {
+                true => {
+                    StoreError::Unavailable { detail: "another prover's last rows arrived".to_owned() }.into()
+                }
+                false => error,
+            });
+        }
         if let Some(latest) = &worker.latest {
             (worker.spec.publish)(latest.clone());
         }
         tracing::info!(size = worker.trees.size(), checkpoint = worker.number(), "prover opened");
         Ok(worker)
+    }
+
+    async fn start(&mut self, mark: Watermark) -> Result<(), WorkerError> {
+        self.resume(mark).await?;
+        self.catch_up(mark).await
+    }
+
+    /// True when another prover has written rows that these trees do not follow: one that this one
+    /// fenced, whose last batch was still on its way. Rows that fit nothing are then no damage.
+    async fn is_overtaken(&self) -> Result<bool, WorkerError> {
+        let mark = self.spec.store.watermark(GROUP).await?.unwrap_or_default();
+        Ok(mark.sequence > self.written)
     }
 
     /// Number of the next checkpoint.
@@ -168,7 +189,15 @@ impl ProverWorker {
         mut stop: impl Future<Output = ()> + Unpin,
     ) -> Result<(), WorkerError> {
         loop {
-            let worked = self.turn().await?;
+            let worked = match self.turn().await {
+                Ok(worked) => worked,
+                // As in the driver: a successor's rows are no damage. Is this one still the owner?
+                Err(error @ WorkerError::Core(_)) => {
+                    self.claim.commit(Vec::new(), &[]).await?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
             let (clock, log) = (self.spec.clock.clone(), self.spec.log.clone());
             let interval_ms = self.spec.config.interval_ms;
             let from: Vec<_> = (0u32..).map(decisions).zip(self.positions.iter().copied()).collect();
@@ -317,6 +346,7 @@ impl ProverWorker {
         });
         let watermark = Watermark { sequence, input_next: checkpoint.number + 1 };
         self.spec.store.apply(StoreBatch { worker: GROUP.to_owned(), watermark, rows }).await?;
+        self.written = sequence;
         (self.positions, self.seen, self.time_ms) = (span.positions, span.seen, span.time_ms);
         let signed = self.sign(&checkpoint).await?;
         self.latest = Some(signed.clone());
@@ -401,7 +431,19 @@ impl ProverWorker {
     }
 }
 
-async fn load(store: &dyn Store) -> Result<Prover, WorkerError> {
+/// The trees as of the store's watermark. A fenced prover's last batch may still arrive meanwhile, and
+/// rows of two batches fit nothing: then once more.
+async fn load(store: &dyn Store) -> Result<(Watermark, Prover), WorkerError> {
+    loop {
+        let mark = store.watermark(GROUP).await?;
+        let trees = load_rows(store).await;
+        if store.watermark(GROUP).await? == mark {
+            return Ok((mark.unwrap_or_default(), trees?));
+        }
+    }
+}
+
+async fn load_rows(store: &dyn Store) -> Result<Prover, WorkerError> {
     let meta =
         store.get_many(Table::Trees, &[Bytes::from_static(META_KEY)]).await?.into_iter().next().flatten();
     let mut loader = Loader::new(meta.as_deref()).map_err(|error| merkle(&error))?;
