@@ -57,17 +57,7 @@ impl Job {
 
     /// Facts of this shard's inputs.
     pub(crate) fn facts(&self) -> Vec<InputFact> {
-        self.local
-            .iter()
-            .filter_map(|(position, row)| {
-                Some(InputFact {
-                    input: u32::try_from(*position).ok()?, // at most 255
-                    product: row.product.clone(),
-                    amount: row.amount,
-                    spendable_at_ms: row.spendable_at_ms,
-                })
-            })
-            .collect()
+        facts(&self.local)
     }
 
     pub(crate) fn to_row(&self) -> Bytes {
@@ -129,4 +119,16 @@ pub fn shards_of(tx: &Transaction, shards: u32) -> Vec<u32> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// What these inputs hold, by position among the transaction's inputs.
+pub(crate) fn facts(rows: &BTreeMap<usize, OutputRow>) -> Vec<InputFact> {
+    rows.iter()
+        .map(|(position, row)| InputFact {
+            input: u32::try_from(*position).unwrap_or(u32::MAX), // at most 255
+            product: row.product.clone(),
+            amount: row.amount,
+            spendable_at_ms: row.spendable_at_ms,
+        })
+        .collect()
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use eschaton_core::{CoreError, Table};
-use eschaton_types::pb::log::{InputFact, Reason, Rejection, State};
+use eschaton_types::pb::log::{Reason, Rejection, State};
 use eschaton_types::pb::state::{OutputRow, Stage, TotalRow, TransactionRow};
 use eschaton_types::{Amount, OutPoint, Transaction};
 use prost::Message;
 
-use crate::job::{Job, shards_of};
+use crate::job::{Job, facts, shards_of};
 use crate::step::Step;
 use crate::{judge, keys};
 
@@ -175,15 +175,4 @@ impl Step<'_> {
         self.rows.put(Table::Totals, key, Bytes::from(TotalRow { amount: total.units() }.encode_to_vec()));
         self.accept(tx, self.offset)
     }
-}
-
-pub(crate) fn facts(rows: &BTreeMap<usize, OutputRow>) -> Vec<InputFact> {
-    rows.iter()
-        .map(|(position, row)| InputFact {
-            input: u32::try_from(*position).unwrap_or(u32::MAX), // at most 255
-            product: row.product.clone(),
-            amount: row.amount,
-            spendable_at_ms: row.spendable_at_ms,
-        })
-        .collect()
 }
