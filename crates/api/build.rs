@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+/// Relative to this package, where cargo runs the script: builds are shared between clones.
+const ROOT: &str = "../../proto";
+
 #[allow(clippy::disallowed_methods, reason = "how cargo tells a build script where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    println!("cargo::rerun-if-changed={}", root.display());
+    let root = Path::new(ROOT);
+    println!("cargo::rerun-if-changed={ROOT}");
     let files = [
         "eschaton/ingress/v1/ingress.proto",
         "eschaton/query/v1/query.proto",
@@ -15,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "eschaton/dev/v1/dev.proto",
     ]
     .map(|file| root.join(file));
-    let descriptors = protox::compile(&files, [&root])?;
+    let descriptors = protox::compile(&files, [root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").include_file("services.rs").compile_fds(descriptors)?;

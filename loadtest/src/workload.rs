@@ -69,10 +69,9 @@ impl Workload {
     fn issue(&self, kind: &str, first: u64, owners: Vec<Address>) -> anyhow::Result<Transaction> {
         let amount = Amount::new(AMOUNT)?;
         let outputs = owners.into_iter().map(|owner| Output::pay(owner, Product::Native, amount)).collect();
-        let body = body(Vec::new(), outputs, Bytes::copy_from_slice(&blake(kind, &self.run, first)));
-        let txid = TxId::of_body(&body.encode());
-        let witness = Witness { issuer: Some(self.issuer.prove(&txid)), ..Witness::default() };
-        Ok(Transaction::assemble(&body, &witness)?)
+        let metadata = Bytes::copy_from_slice(&blake(kind, &self.run, first));
+        let body = Body { metadata, ..Body::plain(Network::Dev, Vec::new(), outputs) };
+        Ok(body.issued(&self.issuer)?)
     }
 
     /// Issuances for `count` outputs, and two payments of each output that exclude one another.
@@ -104,7 +103,7 @@ impl Workload {
 
 /// One input, two outputs; `to` tells apart payments of one output.
 fn pay(key: &Key, outpoint: OutPoint, to: &str) -> anyhow::Result<Payment> {
-    let input = Input { outpoint, owner: key.address(), product: Product::Native, read_only: false };
+    let input = Input::spend(outpoint, key.address(), Product::Native);
     let receiver = |part: &str| {
         let what = [to, part].concat();
         Address(blake(&what, &outpoint.txid.0, u64::from(outpoint.index)))
@@ -113,23 +112,8 @@ fn pay(key: &Key, outpoint: OutPoint, to: &str) -> anyhow::Result<Payment> {
         Output::pay(receiver("paid"), Product::Native, Amount::new(AMOUNT / 4)?),
         Output::pay(receiver("change"), Product::Native, Amount::new(AMOUNT - AMOUNT / 4)?),
     ];
-    let body = body(vec![input], outputs, Bytes::new());
-    let txid = TxId::of_body(&body.encode());
-    let witness = Witness { owners: vec![key.prove(&txid)], ..Witness::default() };
-    Ok(Payment { txid, bytes: Transaction::assemble(&body, &witness)?.bytes })
-}
-
-fn body(inputs: Vec<Input>, outputs: Vec<Output>, metadata: Bytes) -> Body {
-    Body {
-        network: Network::Dev,
-        inputs,
-        outputs,
-        fees: Vec::new(),
-        not_before_ms: 0,
-        not_after_ms: 0,
-        min_spend_delay_ms: 0,
-        metadata,
-    }
+    let paid = Body::plain(Network::Dev, vec![input], outputs).signed(std::slice::from_ref(key))?;
+    Ok(Payment { txid: paid.txid, bytes: paid.bytes })
 }
 
 fn blake(what: &str, run: &[u8; 32], n: u64) -> [u8; 32] {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use eschaton_types::{
     Address, Amount, AmountError, Body, Fee, INPUTS_MAX, Input, Key, Network, OutPoint, Output, Product,
-    Transaction, TxError, Witness, musig_sign, sum_by_product,
+    Transaction, TxError, TxId, Witness, musig_sign, sum_by_product,
 };
 
 use crate::Keyring;
@@ -158,12 +158,7 @@ pub fn plan(
             outputs.push(Output::pay(first.owner, product, surplus));
             change.push((product, surplus));
         }
-        inputs.extend(chosen.into_iter().map(|coin| Input {
-            outpoint: coin.outpoint,
-            owner: coin.owner,
-            product,
-            read_only: false,
-        }));
+        inputs.extend(chosen.into_iter().map(|coin| Input::spend(coin.outpoint, coin.owner, product)));
     }
     let body = Body {
         network: payment.network,
@@ -226,23 +221,21 @@ impl Plan {
 
     /// Signs. The result is checked as a node checks it, signatures included.
     pub fn sign(&self, keys: &Keyring, signing: &Signing<'_>) -> Result<Transaction, BuildError> {
-        let txid = eschaton_types::TxId::of_body(&self.body.encode());
         let signers: Vec<Key> = self
             .body
             .consumed()
             .map(|input| keys.get(&input.owner).copied().ok_or(BuildError::NoKey { address: input.owner }))
             .collect::<Result<_, _>>()?;
-        let mut witness = Witness::default();
-        match signing {
-            Signing::PerInput => witness.owners = signers.iter().map(|key| key.prove(&txid)).collect(),
+        let transaction = match signing {
+            Signing::PerInput => self.body.signed(&signers)?,
             Signing::Aggregate { seeds } if seeds.len() == signers.len() => {
-                witness.aggregate = Some(musig_sign(&signers, seeds, &txid)?);
+                let aggregate = Some(musig_sign(&signers, seeds, &TxId::of_body(&self.body.encode()))?);
+                Transaction::assemble(&self.body, &Witness { aggregate, ..Witness::default() })?
             }
             Signing::Aggregate { seeds } => {
                 return Err(BuildError::Seeds { needed: signers.len(), found: seeds.len() });
             }
-        }
-        let transaction = Transaction::assemble(&self.body, &witness)?;
+        };
         transaction.check(&eschaton_types::Rules { network: self.body.network, native_issuer: None })?;
         transaction.verify_signatures()?;
         Ok(transaction)

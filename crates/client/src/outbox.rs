@@ -217,34 +217,17 @@ fn read(path: &Path) -> Result<Entry, OutboxError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use eschaton_types::{Amount, Body, Input, Key, Network, Output, Product, Witness};
+    use eschaton_types::{Amount, Body, Input, Key, Network, Output, Product};
 
     use super::*;
 
     fn entry(n: u8, created_at_ms: u64) -> Entry {
         let key = Key::from_secret([n; 32]).unwrap();
-        let body = Body {
-            network: Network::Dev,
-            inputs: vec![Input {
-                outpoint: OutPoint { txid: TxId([n; 32]), index: 0 },
-                owner: key.address(),
-                product: Product::Native,
-                read_only: false,
-            }],
-            outputs: vec![Output::pay(key.address(), Product::Native, Amount::new(5).unwrap())],
-            fees: vec![],
-            not_before_ms: 0,
-            not_after_ms: 0,
-            min_spend_delay_ms: 0,
-            metadata: Bytes::new(),
-        };
-        let proof = key.prove(&TxId::of_body(&body.encode()));
-        let witness = Witness { owners: vec![proof], ..Witness::default() };
-        Entry {
-            transaction: Transaction::assemble(&body, &witness).unwrap(),
-            request: format!("request {n}"),
-            created_at_ms,
-        }
+        let outpoint = OutPoint { txid: TxId([n; 32]), index: 0 };
+        let input = Input::spend(outpoint, key.address(), Product::Native);
+        let output = Output::pay(key.address(), Product::Native, Amount::new(5).unwrap());
+        let body = Body::plain(Network::Dev, vec![input], vec![output]);
+        Entry { transaction: body.signed(&[key]).unwrap(), request: format!("request {n}"), created_at_ms }
     }
 
     fn rejected(reason: &str) -> Submitted {

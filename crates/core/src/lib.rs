@@ -8,7 +8,7 @@ mod place;
 mod rows;
 
 pub use place::{Position, RecordId, Topic, TopicPartition};
-pub use rows::{Keys, RowChange, Rows, Table, Undeclared};
+pub use rows::{Family, Keys, RowChange, Rows, Table, Undeclared};
 
 use bytes::Bytes;
 

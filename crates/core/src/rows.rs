@@ -16,8 +16,31 @@ pub enum Table {
     Pending = 4,
     /// worker's name → `WorkerRow`.
     Workers = 5,
-    /// The prover's tiles and map buckets.
+    /// The prover's tiles, map buckets, checkpoints, and its `WorkerRow`.
     Trees = 6,
+}
+
+/// Tables that are written together. All rows of one worker are in tables of one family, so an engine may
+/// keep families apart: each with its own journal, lock and pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// What ledger shards write.
+    Ledger,
+    /// What the prover writes.
+    Trees,
+}
+
+impl Family {
+    /// All families.
+    pub const ALL: [Family; 2] = [Family::Ledger, Family::Trees];
+
+    /// The name in engines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Ledger => "ledger",
+            Family::Trees => "trees",
+        }
+    }
 }
 
 impl Table {
@@ -34,6 +57,16 @@ impl Table {
             Table::Pending => "pending",
             Table::Workers => "workers",
             Table::Trees => "trees",
+        }
+    }
+
+    /// With which other tables it is written.
+    pub fn family(self) -> Family {
+        match self {
+            Table::Outputs | Table::Transactions | Table::Totals | Table::Pending | Table::Workers => {
+                Family::Ledger
+            }
+            Table::Trees => Family::Trees,
         }
     }
 

@@ -6,6 +6,7 @@
 //! so the store is never ahead of the log; opening a worker applies what the store lacks from topic
 //! `changes`, and decides nothing again.
 
+mod batch;
 mod error;
 mod planted;
 mod replay;

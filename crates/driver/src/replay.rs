@@ -1,10 +1,10 @@
 use bytes::Bytes;
-use eschaton_core::{Core, Keys, LogTime, Table, TopicPartition};
+use eschaton_core::{Family, Table, TopicPartition};
 use eschaton_ports::{Log, LogRecord, Store, StoreBatch, Watermark};
 use eschaton_types::pb::state::WorkerRow;
 use prost::Message;
-use std::collections::BTreeMap;
 
+use crate::batch::Batch;
 use crate::{Host, Seen, WorkerError};
 
 /// Decides a partition anew from its first record to `end` on an empty store, publishing nothing. The
@@ -27,7 +27,14 @@ pub async fn replay<H: Host>(
         records.retain(|record| record.offset < end);
         let Some(last) = records.last() else { break };
         let batch_next = last.offset + 1;
-        let rows = step_batch(&mut core, store, records, &mut now, &mut seen).await?;
+        let mut batch = Batch::decode(&core, records, |id| !seen.pass(id))?;
+        let fetch = async |table, keys: &[Bytes]| store.get_many(table, keys).await;
+        let mut rows = batch.fetch(|_| None, fetch).await?;
+        let time = |record: &LogRecord| {
+            now = now.max(record.at_ms);
+            now
+        };
+        batch.step(&mut core, &mut rows, time, |_, _, _| {})?;
         let row = WorkerRow { log_time_ms: now, seen: seen.to_messages() };
         let mut rows = rows.into_changes();
         rows.push(eschaton_core::RowChange {
@@ -36,44 +43,9 @@ pub async fn replay<H: Host>(
             value: Some(Bytes::from(row.encode_to_vec())),
         });
         let watermark = Watermark { sequence: batch_next, input_next: batch_next };
-        store.apply(StoreBatch { worker: worker.clone(), watermark, rows }).await?;
+        store.apply(StoreBatch { worker: worker.clone(), family: Family::Ledger, watermark, rows }).await?;
         progress(batch_next - next);
         next = batch_next;
     }
     Ok(())
-}
-
-async fn step_batch<C: Core>(
-    core: &mut C,
-    store: &dyn Store,
-    records: Vec<LogRecord>,
-    now: &mut LogTime,
-    seen: &mut Seen,
-) -> Result<eschaton_core::Rows, WorkerError> {
-    let mut keys = Keys::default();
-    let mut inputs = Vec::with_capacity(records.len());
-    for record in records {
-        if record.id.as_ref().is_some_and(|id| !seen.pass(id)) {
-            continue;
-        }
-        let input = core.decode(&record.payload)?;
-        core.touches(&input, &mut keys);
-        inputs.push((record, input));
-    }
-    let mut by_table: BTreeMap<Table, Vec<Bytes>> = BTreeMap::new();
-    for (table, key) in keys.into_inner() {
-        by_table.entry(table).or_default().push(key);
-    }
-    let mut rows = eschaton_core::Rows::default();
-    for (table, keys) in by_table {
-        let values = store.get_many(table, &keys).await?;
-        for (key, value) in keys.into_iter().zip(values) {
-            rows.provide(table, key, value);
-        }
-    }
-    for (record, input) in inputs {
-        *now = (*now).max(record.at_ms);
-        core.step(&mut rows, record.offset, *now, input)?;
-    }
-    Ok(rows)
 }

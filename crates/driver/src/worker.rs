@@ -1,9 +1,9 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eschaton_core::{Core, Keys, LogTime, RecordId, RowChange, Rows, Table, Topic, TopicPartition};
+use eschaton_core::{Core, Family, LogTime, RecordId, RowChange, Table, Topic, TopicPartition};
 use eschaton_ports::{
     Claim, Clock, Log, LogRecord, NewRecord, Store, StoreBatch, StoreError, TraceContext, Watermark,
 };
@@ -12,6 +12,7 @@ use eschaton_types::pb::state::WorkerRow;
 use futures::future::{Either, select};
 use prost::Message;
 
+use crate::batch::Batch;
 use crate::planted::{Planted, PlantedBug};
 use crate::{Seen, WorkerError};
 
@@ -188,75 +189,49 @@ impl<H: Host> Worker<H> {
     }
 
     async fn step_all(&mut self, records: Vec<LogRecord>) -> Result<Stepped, WorkerError> {
-        let mut inputs = Vec::with_capacity(records.len());
-        let mut keys = Keys::default();
-        let mut next = self.next;
-        for record in records {
-            next = record.offset + 1;
-            let repeated = record.id.as_ref().is_some_and(|id| !self.seen.pass(id));
-            if repeated && !self.planted.has(PlantedBug::NoDeduplication) {
-                metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
-                    .increment(1);
-                continue;
-            }
-            let input = self.core.decode(&record.payload)?;
-            self.core.touches(&input, &mut keys);
-            inputs.push((record, input));
+        let next = records.last().map_or(self.next, |record| record.offset + 1);
+        let mut repeats = 0;
+        let mut batch = Batch::decode(&self.core, records, |id| {
+            let repeated = !self.seen.pass(id);
+            repeats += u64::from(repeated);
+            repeated && !self.planted.has(PlantedBug::NoDeduplication)
+        })?;
+        if repeats > 0 {
+            metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
+                .increment(repeats);
         }
-        let mut rows = self.prefetch(keys).await?;
+        let (spec, overlay, hidden) = (&self.spec, &self.overlay, self.planted.has(PlantedBug::NoOverlay));
+        let fetch = async |table, keys: &[Bytes]| retrying(spec, || spec.store.get_many(table, keys)).await;
+        let known = |at: &(Table, Bytes)| overlay.get(at).filter(|_| !hidden).cloned();
+        let mut rows = batch.fetch(known, fetch).await?;
         let mut stepped = Stepped {
-            outputs: Vec::with_capacity(inputs.len() * 3),
+            outputs: Vec::with_capacity(batch.len() * 3),
             rows: Vec::new(),
             traces: Vec::new(),
             next,
         };
-        for (record, input) in inputs {
-            self.log_time = self.log_time.max(record.at_ms);
-            let now = if self.planted.has(PlantedBug::WallClock) {
-                self.spec.clock.now_ms()
-            } else {
-                self.log_time
-            };
-            let effects = self.core.step(&mut rows, record.offset, now, input)?;
+        let (source, log_time) = (self.spec.input, &mut self.log_time);
+        let wall = self.planted.has(PlantedBug::WallClock).then(|| self.spec.clock.clone());
+        let time = |record: &LogRecord| {
+            *log_time = record.at_ms.max(*log_time);
+            wall.as_ref().map_or(*log_time, |clock| clock.now_ms())
+        };
+        batch.step(&mut self.core, &mut rows, time, |record, now, effects| {
             for (index, effect) in (0u32..).zip(effects) {
                 stepped.outputs.push(NewRecord {
                     to: effect.to,
                     at_ms: now,
-                    id: Some(RecordId { source: self.spec.input, offset: record.offset, index }),
+                    id: Some(RecordId { source, offset: record.offset, index }),
                     trace: record.trace,
                     payload: effect.payload,
                 });
             }
-            if let Some(trace) = record.trace {
-                stepped.traces.push((trace, record.offset));
-            }
-        }
+            stepped.traces.extend(record.trace.map(|trace| (trace, record.offset)));
+        })?;
         let worker = WorkerRow { log_time_ms: self.log_time, seen: self.seen.to_messages() };
         rows.put(Table::Workers, key(&self.name), Bytes::from(worker.encode_to_vec()));
         stepped.rows = rows.into_changes();
         Ok(stepped)
-    }
-
-    async fn prefetch(&self, keys: Keys) -> Result<Rows, WorkerError> {
-        let mut rows = Rows::default();
-        let mut by_table: BTreeMap<Table, Vec<Bytes>> = BTreeMap::new();
-        for (table, key) in keys.into_inner() {
-            let at = (table, key);
-            match self.overlay.get(&at) {
-                Some(value) if !self.planted.has(PlantedBug::NoOverlay) => {
-                    let value = value.clone();
-                    rows.provide(at.0, at.1, value);
-                }
-                _ => by_table.entry(at.0).or_default().push(at.1),
-            }
-        }
-        for (table, keys) in by_table {
-            let values = retrying(&self.spec, || self.spec.store.get_many(table, &keys)).await?;
-            for (key, value) in keys.into_iter().zip(values) {
-                rows.provide(table, key, value);
-            }
-        }
-        Ok(rows)
     }
 
     async fn commit(&mut self, from: u64, stepped: Stepped) -> Result<(), WorkerError> {
@@ -266,6 +241,7 @@ impl<H: Host> Worker<H> {
         outputs.extend(self.changes_records(changes_at, from, stepped.next, &stepped.rows));
         let mut batch = StoreBatch {
             worker: self.name.clone(),
+            family: Family::Ledger,
             watermark: Watermark { sequence: 0, input_next: stepped.next },
             rows: stepped.rows,
         };
@@ -408,7 +384,7 @@ async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result
                 })
                 .collect::<Result<Vec<_>, WorkerError>>()?;
             let watermark = Watermark { sequence: from, input_next: changes.input_next };
-            let batch = StoreBatch { worker: name.to_owned(), watermark, rows };
+            let batch = StoreBatch { worker: name.to_owned(), family: Family::Ledger, watermark, rows };
             retrying(spec, || spec.store.apply(batch.clone())).await?;
             applied += 1;
         }

@@ -1,4 +1,5 @@
-//! The store: a keyspace per table, and the workers' watermarks in the same batches.
+//! The store: an engine per family of tables, a keyspace per table, and the workers' watermarks in the same
+//! batches. Families share no lock, so the prover, which may be held back, holds back nobody.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use eschaton_ports::{SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
+use eschaton_ports::{Family, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
 };
@@ -44,6 +45,11 @@ impl Default for StoreOptions {
 /// Rows on one machine's disk. Not synced until [`Store::flush`]: a crash of the machine loses the newest
 /// batches, a whole suffix of them, and the log has them.
 pub struct EmbeddedStore {
+    parts: HashMap<Family, Part>,
+}
+
+/// One family's tables.
+struct Part {
     tables: HashMap<Table, Keyspace>,
     watermarks: Keyspace,
     db: Database,
@@ -61,13 +67,44 @@ struct Written {
 
 impl EmbeddedStore {
     /// Opens the store in `dir`, and makes it if there is none. Says what a crash tore off its newest
-    /// journal, which is ordinary and harmless here.
-    pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Option<JournalCut>), OpenError> {
-        let engine_options = EngineOptions { cache_bytes: options.cache_bytes, journal_bytes_max: 256 << 20 };
+    /// journals, which is ordinary and harmless here.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Vec<JournalCut>), OpenError> {
+        let mut parts = HashMap::new();
+        let mut cuts = Vec::new();
+        for family in Family::ALL {
+            // The ledger's tables are the directory's own, the others have one each inside it.
+            let dir = if family == Family::Ledger { dir.to_owned() } else { dir.join(family.name()) };
+            let (part, cut) = Part::open(&dir, family, options)?;
+            parts.insert(family, part);
+            cuts.extend(cut);
+        }
+        Ok((Self { parts }, cuts))
+    }
+
+    fn part(&self, family: Family) -> Result<&Part, StoreError> {
+        self.parts.get(&family).ok_or_else(|| fatal(format!("there is no family {}", family.name())))
+    }
+
+    fn table(&self, table: Table) -> Result<&Keyspace, StoreError> {
+        self.part(table.family())?.table(table)
+    }
+}
+
+impl Part {
+    fn open(
+        dir: &Path,
+        family: Family,
+        options: &StoreOptions,
+    ) -> Result<(Self, Option<JournalCut>), OpenError> {
+        let cache_bytes = match family {
+            Family::Ledger => options.cache_bytes / 4 * 3,
+            Family::Trees => options.cache_bytes / 4,
+        };
+        let engine_options = EngineOptions { cache_bytes, journal_bytes_max: 128 << 20 };
         let home = Home::open(dir, Kind::Store, &engine_options)?;
         let small = (options.write_buffer_bytes / 4).max(1 << 20);
         let mut tables = HashMap::new();
-        for table in Table::ALL {
+        for table in Table::ALL.into_iter().filter(|table| table.family() == family) {
             let bytes = if table == Table::Outputs { options.write_buffer_bytes } else { small };
             tables.insert(table, home.keyspace(table.name(), || keyspace_options(bytes.max(1 << 20)))?);
         }
@@ -98,8 +135,10 @@ impl Store for EmbeddedStore {
     }
 
     async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError> {
-        let StoreBatch { worker, watermark, rows } = batch;
-        let mut write = self.db.batch();
+        batch.check_family()?;
+        let StoreBatch { worker, family, watermark, rows } = batch;
+        let part = self.part(family)?;
+        let mut write = part.db.batch();
         // The mark must be the journal's first row; its sequence is known only under the lock.
         let mut seen = HashSet::with_capacity(rows.len());
         let mut last = Vec::with_capacity(rows.len());
@@ -112,16 +151,16 @@ impl Store for EmbeddedStore {
                 )));
             }
             if seen.insert((row.table, &row.key)) {
-                last.push((self.table(row.table)?, row));
+                last.push((part.table(row.table)?, row));
             }
         }
 
-        let mut written = self.written.lock();
+        let mut written = part.written.lock();
         if written.by_worker.get(&worker).is_some_and(|stored| watermark.sequence <= stored.sequence) {
             return Ok(());
         }
         let sequence = written.sequence + 1;
-        write.insert(&self.watermarks, MARK_KEY, self.mark.value(sequence));
+        write.insert(&part.watermarks, MARK_KEY, part.mark.value(sequence));
         for (table, row) in last {
             // Copies: what comes in may share a large buffer, which the write buffer would keep.
             match &row.value {
@@ -130,7 +169,7 @@ impl Store for EmbeddedStore {
             }
         }
         let value = [watermark.sequence.to_be_bytes(), watermark.input_next.to_be_bytes()].concat();
-        write.insert(&self.watermarks, [WATERMARK_PREFIX, worker.as_bytes()].concat(), value);
+        write.insert(&part.watermarks, [WATERMARK_PREFIX, worker.as_bytes()].concat(), value);
         write.commit().map_err(|error| failed("a batch", &error))?;
         written.sequence = sequence;
         written.by_worker.insert(worker, watermark);
@@ -138,7 +177,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn watermark(&self, worker: &str) -> Result<Option<Watermark>, StoreError> {
-        Ok(self.written.lock().by_worker.get(worker).copied())
+        Ok(self.parts.values().find_map(|part| part.written.lock().by_worker.get(worker).copied()))
     }
 
     async fn scan(
@@ -170,7 +209,10 @@ impl Store for EmbeddedStore {
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
-        self.db.persist(PersistMode::SyncAll).map_err(|error| failed("the journal", &error))
+        for part in self.parts.values() {
+            part.db.persist(PersistMode::SyncAll).map_err(|error| failed("the journal", &error))?;
+        }
+        Ok(())
     }
 }
 

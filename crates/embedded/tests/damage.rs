@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, OpenError, OpenReport, StoreOptions};
-use eschaton_ports::{Log, NewRecord, RowChange, Store, StoreBatch, Table, Topic, TopicPartition, Watermark};
+use eschaton_ports::{
+    Family, Log, NewRecord, RowChange, Store, StoreBatch, Table, Topic, TopicPartition, Watermark,
+};
 
 const AT: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 0 };
 const DECIDED: TopicPartition = TopicPartition { topic: Topic::Decisions, partition: 0 };
@@ -237,7 +239,8 @@ async fn a_lost_partition_is_refused() {
 fn batch(n: u64) -> StoreBatch {
     let row = |key: Bytes| RowChange { table: Table::Outputs, key, value: Some(Bytes::from(n.to_string())) };
     let rows = vec![row(Bytes::from("same")), row(Bytes::from(format!("key {n}")))];
-    StoreBatch { worker: "w".into(), watermark: Watermark { sequence: n, input_next: n }, rows }
+    let watermark = Watermark { sequence: n, input_next: n };
+    StoreBatch { worker: "w".into(), family: Family::Ledger, watermark, rows }
 }
 
 #[tokio::test]
@@ -275,7 +278,7 @@ async fn a_store_goes_back_to_the_last_whole_batch() {
             }
             drop(store);
             let (store, cut) = open(copy.path()).unwrap();
-            assert_eq!((store.watermark("w").await.unwrap().unwrap().sequence, cut), (5, None));
+            assert_eq!((store.watermark("w").await.unwrap().unwrap().sequence, cut), (5, Vec::new()));
         }
     }
 }

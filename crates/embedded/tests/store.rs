@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, OpenError, StoreOptions};
 use eschaton_ports::conformance::store as suite;
-use eschaton_ports::{RowChange, SCAN_ROWS_MAX, Store, StoreBatch, StoreError, Table, Watermark};
+use eschaton_ports::{Family, RowChange, SCAN_ROWS_MAX, Store, StoreBatch, StoreError, Table, Watermark};
 use parking_lot::Mutex;
 
 #[tokio::test]
@@ -62,7 +62,10 @@ async fn workers_write_at_once_while_tables_are_flushed() {
                     .chain([RowChange { table: Table::Outputs, key: key(worker, sequence), value: None }])
                     .collect();
                 let watermark = Watermark { sequence, input_next: sequence };
-                store.apply(StoreBatch { worker: worker.to_string(), watermark, rows }).await.unwrap();
+                store
+                    .apply(StoreBatch { worker: worker.to_string(), family: Family::Ledger, watermark, rows })
+                    .await
+                    .unwrap();
             }
         })
     });
@@ -88,7 +91,8 @@ async fn an_impossible_key_is_refused_whole() {
         let row = |key| RowChange { table: Table::Trees, key, value: Some(Bytes::from("v")) };
         let rows = vec![row(Bytes::from("good")), row(key)];
         let watermark = Watermark { sequence: 1, input_next: 1 };
-        let refused = store.apply(StoreBatch { worker: "w".into(), watermark, rows }).await;
+        let batch = StoreBatch { worker: "w".into(), family: Family::Trees, watermark, rows };
+        let refused = store.apply(batch).await;
         assert!(matches!(refused, Err(StoreError::Fatal { .. })), "{refused:?}");
         assert_eq!(store.watermark("w").await.unwrap(), None);
         assert_eq!(store.get_many(Table::Trees, &[Bytes::from("good")]).await.unwrap(), [None]);

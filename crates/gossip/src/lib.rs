@@ -11,4 +11,4 @@ mod screen;
 pub use admission::{Admission, Admitted, Held, Limits, LimitsError, ReleaseError, Shed, ShedReason};
 pub use drain::{RETRY_MAX_MS, RETRY_MIN_MS};
 pub use recent::{Recent, Sight};
-pub use screen::{Screened, screen};
+pub use screen::{Refused, Screened, screen};

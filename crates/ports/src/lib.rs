@@ -14,4 +14,6 @@ pub use log::{
     Claim, Log, LogError, LogRecord, NewRecord, Position, RECORD_BYTES_MAX, RecordId, Topic, TopicPartition,
     TraceContext,
 };
-pub use store::{Row, RowChange, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
+pub use store::{
+    Family, Row, RowChange, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark,
+};

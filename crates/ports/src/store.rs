@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use eschaton_core::{RowChange, Table};
+pub use eschaton_core::{Family, RowChange, Table};
 
 /// The most rows of one [`Store::scan`] page.
 pub const SCAN_ROWS_MAX: usize = 10_000;
@@ -23,11 +23,30 @@ pub struct Watermark {
 pub struct StoreBatch {
     /// The worker. Only one worker ever writes a given row.
     pub worker: String,
+    /// Of the tables that the worker writes, always the same; a row of another is refused.
+    pub family: Family,
     /// The worker's watermark once these rows are in. A batch at or below the stored watermark is late
     /// or repeated; no row that a newer batch wrote may change by it.
     pub watermark: Watermark,
     /// The changes; the last of several to one key counts.
     pub rows: Vec<RowChange>,
+}
+
+impl StoreBatch {
+    /// Refuses a row outside the batch's family: a defect of the worker.
+    pub fn check_family(&self) -> Result<(), StoreError> {
+        match self.rows.iter().find(|row| row.table.family() != self.family) {
+            None => Ok(()),
+            Some(row) => Err(StoreError::Fatal {
+                detail: format!(
+                    "{} writes tables of family {} and brings a row of {}; report this defect",
+                    self.worker,
+                    self.family.name(),
+                    row.table.name()
+                ),
+            }),
+        }
+    }
 }
 
 /// One page of a scan.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use eschaton_core::{Core, Keys, RecordId, Rows, Table, Topic, TopicPartition};
+use eschaton_core::{Core, Family, Keys, RecordId, Rows, Table, Topic, TopicPartition};
 use eschaton_driver::Seen;
 use eschaton_ledger::{Input, Ledger};
 use eschaton_proof::{VerifierKey, verify_consistency, verify_inclusion, verify_output};
@@ -36,9 +36,7 @@ pub(crate) fn check(sim: &Sim, cluster: &Cluster) -> Result<(), Broken> {
 fn of_ledger(tables: &Tables) -> Tables {
     tables
         .iter()
-        .filter(|((table, key), _)| {
-            *table != Table::Trees && &key[..] != merkle_prover::worker::GROUP.as_bytes()
-        })
+        .filter(|((table, _), _)| table.family() == Family::Ledger)
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }

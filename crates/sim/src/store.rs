@@ -120,6 +120,7 @@ impl Store for SimStore {
     }
 
     async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError> {
+        batch.check_family()?;
         self.arrive().await?;
         let torn = {
             let mut world = self.0.world();

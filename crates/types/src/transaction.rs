@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::pb::types as pb;
-use crate::{Address, Amount, AmountError, Network, OutPoint, Product, TxError, TxId, Witness};
+use crate::{Address, Amount, AmountError, Key, Network, OutPoint, Product, TxError, TxId, Witness};
 
 /// The body version that this code speaks.
 pub const VERSION: u32 = 1;
@@ -193,6 +193,34 @@ impl Transaction {
 }
 
 impl Body {
+    /// Without fees, locks and metadata.
+    pub fn plain(network: Network, inputs: Vec<Input>, outputs: Vec<Output>) -> Self {
+        Self {
+            network,
+            inputs,
+            outputs,
+            fees: Vec::new(),
+            not_before_ms: 0,
+            not_after_ms: 0,
+            min_spend_delay_ms: 0,
+            metadata: Bytes::new(),
+        }
+    }
+
+    /// Signed by the owner of each consumed input, in order: one BIP 340 signature each. An address of
+    /// one key; sets of keys make their [`Witness`] themselves.
+    pub fn signed(&self, owners: &[Key]) -> Result<Transaction, TxError> {
+        let txid = TxId::of_body(&self.encode());
+        let owners = owners.iter().map(|owner| owner.prove(&txid)).collect();
+        Transaction::assemble(self, &Witness { owners, ..Witness::default() })
+    }
+
+    /// An issuance, signed by its issuer.
+    pub fn issued(&self, issuer: &Key) -> Result<Transaction, TxError> {
+        let issuer = Some(issuer.prove(&TxId::of_body(&self.encode())));
+        Transaction::assemble(self, &Witness { issuer, ..Witness::default() })
+    }
+
     /// Inputs that are spent, in order.
     pub fn consumed(&self) -> impl Iterator<Item = &Input> {
         self.inputs.iter().filter(|input| !input.read_only)
@@ -303,6 +331,11 @@ pub fn sum_by_product(
 }
 
 impl Input {
+    /// Spends an output.
+    pub fn spend(outpoint: OutPoint, owner: Address, product: Product) -> Self {
+        Self { outpoint, owner, product, read_only: false }
+    }
+
     fn from_message(message: &pb::Input) -> Result<Self, TxError> {
         let index = u16::try_from(message.index).ok().filter(|index| usize::from(*index) < OUTPUTS_MAX);
         Ok(Self {

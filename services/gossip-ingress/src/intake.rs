@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eschaton_gossip::{Refused, Screened};
 use eschaton_kit::Ports;
 use eschaton_ledger::shards_of;
 use eschaton_ports::{NewRecord, Topic, TopicPartition, TraceContext};
@@ -124,21 +125,16 @@ impl Intake {
     ) -> Arc<Batch> {
         let now_ms = self.ports.clock.now_ms();
         let (mut answers, mut ids) = (Vec::with_capacity(screened.len()), Vec::with_capacity(screened.len()));
-        let mut valid: Vec<(usize, Box<Transaction>, bool)> = Vec::with_capacity(screened.len());
+        let mut valid: Vec<(usize, Box<Screened>)> = Vec::with_capacity(screened.len());
         let (mut invalid, mut freed) = (0, 0);
         for (index, item) in screened.into_iter().enumerate() {
             match item {
-                Item::Valid(tx) => {
-                    ids.push(tx.txid);
+                Ok(screened) => {
+                    ids.push(screened.transaction().txid);
                     answers.push(None);
-                    valid.push((index, tx, true));
+                    valid.push((index, screened));
                 }
-                Item::Known(tx) => {
-                    ids.push(tx.txid);
-                    answers.push(None);
-                    valid.push((index, tx, false));
-                }
-                Item::Invalid(txid, error) => {
+                Err(Refused { txid, error }) => {
                     invalid += 1;
                     freed += sizes.get(index).copied().unwrap_or(0);
                     ids.push(txid.unwrap_or_default());
@@ -150,8 +146,9 @@ impl Intake {
         self.waiting.release(client.0, invalid, freed, now_ms);
         let batch = Batch::new(answers, ids);
         // One that was known a moment ago and is not any more has unchecked signatures.
-        valid.retain(|(index, tx, checked)| {
-            if *checked || self.waiting.known(&tx.txid) {
+        valid.retain(|(index, screened)| {
+            let tx = screened.transaction();
+            if !screened.is_known() || self.waiting.known(&tx.txid) {
                 return true;
             }
             match tx.verify_signatures() {
@@ -164,17 +161,19 @@ impl Intake {
                 }
             }
         });
-        let places = valid.iter().map(|(index, tx, _)| {
+        let places = valid.iter().map(|(index, screened)| {
+            let tx = screened.transaction();
             let place =
                 Place { client: client.0, bytes: tx.bytes.len(), batch: batch.clone(), index: *index };
             (tx.txid, place)
         });
         let entered = self.waiting.enter(places);
-        for ((index, tx, _), entered) in valid.into_iter().zip(entered) {
+        for ((index, screened), entered) in valid.into_iter().zip(entered) {
+            let tx = screened.transaction();
             match entered {
                 Entered::First => {
                     round.txids.push(tx.txid);
-                    round.records.push(self.record(*tx, now_ms, trace));
+                    round.records.push(self.record(tx, now_ms, trace));
                 }
                 Entered::Joined => {
                     metrics::outcome("repeated", 1);
@@ -190,14 +189,14 @@ impl Intake {
         batch
     }
 
-    fn record(&self, tx: Transaction, now_ms: u64, trace: Option<TraceContext>) -> NewRecord {
-        let partition = shards_of(&tx, self.shards).first().copied().unwrap_or(0);
+    fn record(&self, tx: &Transaction, now_ms: u64, trace: Option<TraceContext>) -> NewRecord {
+        let partition = shards_of(tx, self.shards).first().copied().unwrap_or(0);
         NewRecord {
             to: TopicPartition { topic: Topic::Ledger, partition },
             at_ms: now_ms,
             id: None,
             trace,
-            payload: Bytes::from(LedgerInput { kind: Some(Kind::Submit(tx.bytes)) }.encode_to_vec()),
+            payload: Bytes::from(LedgerInput { kind: Some(Kind::Submit(tx.bytes.clone())) }.encode_to_vec()),
         }
     }
 }

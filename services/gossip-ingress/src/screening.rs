@@ -1,18 +1,12 @@
 use bytes::Bytes;
-use eschaton_types::{Rules, Transaction, TxError, TxId};
+use eschaton_gossip::{Refused, Screened};
+use eschaton_types::{Rules, TxId};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 /// One item of a batch after its stateless checks.
-pub(crate) enum Item {
-    /// Valid in every way that needs no state.
-    Valid(Box<Transaction>),
-    /// Known by id: its signatures were checked when it first came, so they are not checked again.
-    Known(Box<Transaction>),
-    /// Not valid.
-    Invalid(Option<TxId>, TxError),
-}
+pub(crate) type Item = Result<Box<Screened>, Refused>;
 
 /// Smaller rounds are checked by one thread: waking another costs more than it saves, and the next round
 /// keeps it busy anyway.
@@ -41,18 +35,5 @@ pub(crate) async fn screen(
 }
 
 fn one(bytes: Bytes, rules: &Rules, known: &impl Fn(&TxId) -> bool) -> Item {
-    let tx = match Transaction::decode(bytes) {
-        Ok(tx) => tx,
-        Err(error) => return Item::Invalid(None, error),
-    };
-    if let Err(error) = tx.check(rules) {
-        return Item::Invalid(Some(tx.txid), error);
-    }
-    if known(&tx.txid) {
-        return Item::Known(Box::new(tx));
-    }
-    match tx.verify_signatures() {
-        Ok(()) => Item::Valid(Box::new(tx)),
-        Err(error) => Item::Invalid(Some(tx.txid), error),
-    }
+    eschaton_gossip::screen(bytes, rules, known).map(Box::new)
 }

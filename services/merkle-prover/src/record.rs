@@ -8,6 +8,9 @@ use eschaton_types::pb::log::{Checkpoint, Decision, State};
 use eschaton_types::{OutPoint, TxId};
 use prost::Message;
 
+/// Key of the prover's own `WorkerRow` in table `trees`.
+pub(crate) const WORKER_KEY: &[u8] = b"W";
+
 /// Key of a checkpoint's row in table `trees`.
 pub(crate) fn checkpoint_key(number: u64) -> Bytes {
     let mut key = BytesMut::with_capacity(9);

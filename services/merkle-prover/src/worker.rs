@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eschaton_core::{CoreError, RowChange, Table, Topic, TopicPartition};
+use eschaton_core::{CoreError, Family, RowChange, Table, Topic, TopicPartition};
 use eschaton_driver::{Seen, WorkerError};
 use eschaton_merkle::{Entry, Loader, MAP_PREFIX, META_KEY, MerkleError, Prover, Query, Step};
 use eschaton_ports::{
@@ -125,9 +125,9 @@ impl ProverWorker {
             .await?
             .ok_or_else(|| broken("P1", format!("the store lacks the row of checkpoint {number}")))?;
         let worker =
-            self.spec.store.get_many(Table::Workers, &[Bytes::from_static(GROUP.as_bytes())]).await?;
+            self.spec.store.get_many(Table::Trees, &[Bytes::from_static(record::WORKER_KEY)]).await?;
         if let Some(value) = worker.into_iter().next().flatten() {
-            let row = WorkerRow::decode(value).map_err(|error| damaged(Table::Workers, &error))?;
+            let row = WorkerRow::decode(value).map_err(|error| damaged(Table::Trees, &error))?;
             self.seen = Seen::from_messages(&row.seen)
                 .ok_or_else(|| broken("P2", "the worker's row names an unknown topic".to_owned()))?;
         }
@@ -340,12 +340,13 @@ impl ProverWorker {
         });
         let worker = WorkerRow { log_time_ms: span.time_ms, seen: span.seen.to_messages() };
         rows.push(RowChange {
-            table: Table::Workers,
-            key: Bytes::from_static(GROUP.as_bytes()),
+            table: Table::Trees,
+            key: Bytes::from_static(record::WORKER_KEY),
             value: Some(Bytes::from(worker.encode_to_vec())),
         });
         let watermark = Watermark { sequence, input_next: checkpoint.number + 1 };
-        self.spec.store.apply(StoreBatch { worker: GROUP.to_owned(), watermark, rows }).await?;
+        let batch = StoreBatch { worker: GROUP.to_owned(), family: Family::Trees, watermark, rows };
+        self.spec.store.apply(batch).await?;
         self.written = sequence;
         (self.positions, self.seen, self.time_ms) = (span.positions, span.seen, span.time_ms);
         let signed = self.sign(&checkpoint).await?;

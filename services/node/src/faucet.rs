@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eschaton_api::dev as api;
 use eschaton_kit::Ports;
-use eschaton_types::{Address, Amount, Body, Key, Network, Output, Product, Transaction, TxId, Witness};
+use eschaton_types::{Address, Amount, Body, Key, Network, Output, Product, Transaction};
 use gossip_ingress::{Answer, Client, Submitter};
 use tonic::{Request, Response, Status};
 
@@ -27,19 +27,10 @@ impl Faucet {
     fn issuance(&self, owner: Address, amount: Amount) -> Result<Transaction, Status> {
         let mut nonce = [0; 16];
         self.ports.rng.fill(&mut nonce);
-        let body = Body {
-            network: self.network,
-            inputs: Vec::new(),
-            outputs: vec![Output::pay(owner, Product::Native, amount)],
-            fees: Vec::new(),
-            not_before_ms: 0,
-            not_after_ms: 0,
-            min_spend_delay_ms: 0,
-            metadata: Bytes::copy_from_slice(&nonce),
-        };
-        let txid = TxId::of_body(&body.encode());
-        let witness = Witness { issuer: Some(self.issuer.prove(&txid)), ..Witness::default() };
-        Transaction::assemble(&body, &witness).map_err(|error| Status::internal(error.to_string()))
+        let outputs = vec![Output::pay(owner, Product::Native, amount)];
+        let metadata = Bytes::copy_from_slice(&nonce);
+        let body = Body { metadata, ..Body::plain(self.network, Vec::new(), outputs) };
+        body.issued(&self.issuer).map_err(|error| Status::internal(error.to_string()))
     }
 }
 

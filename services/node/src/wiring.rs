@@ -129,8 +129,8 @@ async fn open(config: &NodeConfig, rng: OsRng) -> anyhow::Result<Ports> {
     if report.tail_bytes_cut > 0 {
         tracing::warn!(?report, "the log's tail was torn or damaged; recovered to the last good record");
     }
-    let (store, cut) = store.await?;
-    if let Some(cut) = cut {
+    let (store, cuts) = store.await?;
+    for cut in cuts {
         tracing::info!(?cut, "the store's tail was torn; the log has what it lacks");
     }
     Ok(Ports {

@@ -45,7 +45,7 @@ impl LogOptions {
     pub fn new(shards: u32) -> Self {
         Self {
             shards,
-            tail_cache_bytes: 96 << 20,
+            tail_cache_bytes: 64 << 20,
             write_buffer_bytes: 128 << 20,
             block_cache_bytes: 16 << 20,
             journal_bytes_max: 256 << 20,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Case, cases, run_cases};
-use crate::{Row, RowChange, Store, StoreBatch, Table, Watermark};
+use crate::{Family, Row, RowChange, Store, StoreBatch, StoreError, Table, Watermark};
 
 /// Runs the suite; `make` gives an empty store.
 pub async fn run(make: impl AsyncFn() -> Arc<dyn Store>) {
@@ -13,7 +13,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Store>) {
 }
 
 /// The suite's cases, for engines that need to run them apart.
-pub fn all() -> [Case<Arc<dyn Store>>; 12] {
+pub fn all() -> [Case<Arc<dyn Store>>; 13] {
     cases![
         get_many_keeps_order_and_says_what_is_missing,
         tables_are_apart,
@@ -27,6 +27,7 @@ pub fn all() -> [Case<Arc<dyn Store>>; 12] {
         scan_takes_prefixes_of_all_ones_and_none,
         scan_starts_after_a_key_that_need_not_exist,
         large_values_and_many_rows_come_back,
+        a_row_of_another_family_is_refused_whole,
     ]
 }
 
@@ -61,7 +62,7 @@ fn change(table: Table, key: &[u8], value: Option<&[u8]>) -> RowChange {
 
 fn batch(worker: &str, sequence: u64, rows: &[(&[u8], Option<&[u8]>)]) -> StoreBatch {
     let rows = rows.iter().map(|(key, value)| change(Table::Outputs, key, *value)).collect();
-    StoreBatch { worker: worker.to_owned(), watermark: mark(sequence), rows }
+    StoreBatch { worker: worker.to_owned(), family: Family::Ledger, watermark: mark(sequence), rows }
 }
 
 async fn get(store: &dyn Store, keys: &[&[u8]]) -> Vec<Option<Bytes>> {
@@ -101,8 +102,15 @@ async fn get_many_keeps_order_and_says_what_is_missing(store: Arc<dyn Store>) {
 }
 
 async fn tables_are_apart(store: Arc<dyn Store>) {
-    let rows = Table::ALL.map(|table| change(table, b"same", Some(table.name().as_bytes()))).to_vec();
-    store.apply(StoreBatch { worker: "w".into(), watermark: mark(1), rows }).await.unwrap();
+    for family in Family::ALL {
+        let rows = Table::ALL
+            .into_iter()
+            .filter(|table| table.family() == family)
+            .map(|table| change(table, b"same", Some(table.name().as_bytes())))
+            .collect();
+        let worker = format!("w-{}", family.name());
+        store.apply(StoreBatch { worker, family, watermark: mark(1), rows }).await.unwrap();
+    }
     for table in Table::ALL {
         let found = store.get_many(table, &[Bytes::from("same")]).await.unwrap();
         assert_eq!(found, [Some(Bytes::from(table.name()))]);
@@ -208,9 +216,22 @@ async fn large_values_and_many_rows_come_back(store: Arc<dyn Store>) {
     let names: Vec<Bytes> = (0_u32..5000).map(|n| Bytes::copy_from_slice(&n.to_be_bytes())).collect();
     let mut rows: Vec<RowChange> = names.iter().map(|key| change(Table::Trees, key, Some(key))).collect();
     rows.push(change(Table::Trees, b"large", Some(&large)));
-    store.apply(StoreBatch { worker: "w".into(), watermark: mark(1), rows }).await.unwrap();
+    let batch = StoreBatch { worker: "w".into(), family: Family::Trees, watermark: mark(1), rows };
+    store.apply(batch).await.unwrap();
     let found = store.get_many(Table::Trees, &names).await.unwrap();
     assert!(found.iter().zip(&names).all(|(value, key)| value.as_ref() == Some(key)));
     let found = store.get_many(Table::Trees, &[Bytes::from("large")]).await.unwrap();
     assert_eq!(found, [Some(Bytes::from(large))]);
+}
+
+async fn a_row_of_another_family_is_refused_whole(store: Arc<dyn Store>) {
+    let rows = vec![change(Table::Outputs, b"a", Some(b"1")), change(Table::Trees, b"b", Some(b"2"))];
+    for family in Family::ALL {
+        let batch = StoreBatch { worker: "w".into(), family, watermark: mark(1), rows: rows.clone() };
+        let refused = store.apply(batch).await;
+        assert!(matches!(refused, Err(StoreError::Fatal { .. })), "{refused:?}");
+    }
+    assert_eq!(store.watermark("w").await.unwrap(), None);
+    assert_eq!(get(&*store, &[b"a"]).await, [None]);
+    assert_eq!(store.get_many(Table::Trees, &[Bytes::from("b")]).await.unwrap(), [None]);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eschaton_types::{
-    Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId, Witness,
+    Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId,
 };
 
 /// Issues the native coin of the test's network.
@@ -26,11 +26,8 @@ impl Mint {
     pub(crate) fn issue(&self, owners: &[Address], amount: u64, nonce: u64) -> Transaction {
         let amount = Amount::new(amount).unwrap();
         let outputs = owners.iter().map(|owner| Output::pay(*owner, Product::Native, amount)).collect();
-        let body =
-            Body { metadata: Bytes::copy_from_slice(&nonce.to_be_bytes()), ..body(Vec::new(), outputs) };
-        let txid = TxId::of_body(&body.encode());
-        let witness = Witness { issuer: Some(self.issuer.prove(&txid)), ..Witness::default() };
-        Transaction::assemble(&body, &witness).unwrap()
+        let metadata = Bytes::copy_from_slice(&nonce.to_be_bytes());
+        Body { metadata, ..body(Vec::new(), outputs) }.issued(&self.issuer).unwrap()
     }
 }
 
@@ -51,7 +48,7 @@ pub(crate) fn outpoint(of: &Transaction, index: usize) -> OutPoint {
 }
 
 pub(crate) fn input(owner: &Key, outpoint: OutPoint) -> Input {
-    Input { outpoint, owner: owner.address(), product: Product::Native, read_only: false }
+    Input::spend(outpoint, owner.address(), Product::Native)
 }
 
 pub(crate) fn output(to: Address, amount: u64) -> Output {
@@ -60,23 +57,13 @@ pub(crate) fn output(to: Address, amount: u64) -> Output {
 
 /// A body without fees, locks and metadata.
 pub(crate) fn body(inputs: Vec<Input>, outputs: Vec<Output>) -> Body {
-    Body {
-        network: Network::Dev,
-        inputs,
-        outputs,
-        fees: Vec::new(),
-        not_before_ms: 0,
-        not_after_ms: 0,
-        min_spend_delay_ms: 0,
-        metadata: Bytes::new(),
-    }
+    Body::plain(Network::Dev, inputs, outputs)
 }
 
 /// Signed by one key for each input.
 pub(crate) fn sign(body: &Body, owners: &[&Key]) -> Transaction {
-    let txid = TxId::of_body(&body.encode());
-    let owners = owners.iter().map(|owner| owner.prove(&txid)).collect();
-    Transaction::assemble(body, &Witness { owners, ..Witness::default() }).unwrap()
+    let owners: Vec<Key> = owners.iter().map(|owner| **owner).collect();
+    body.signed(&owners).unwrap()
 }
 
 /// All of one output to one receiver.
