@@ -7,6 +7,7 @@ mod ambient;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod log;
+mod membership;
 mod store;
 
 pub use ambient::{Clock, Rng, Signer, SignerError};
@@ -14,6 +15,7 @@ pub use log::{
     Claim, Log, LogError, LogRecord, NewRecord, Position, RECORD_BYTES_MAX, RecordId, Topic, TopicPartition,
     TraceContext,
 };
+pub use membership::{Change, Membership, Owner, Release};
 pub use store::{
     Family, Row, RowChange, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark,
 };

@@ -1,6 +1,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::membership::{Membership, Owner, Sole};
+
 pub use eschaton_core::{Position, RecordId, Topic, TopicPartition};
 
 /// The most bytes of one record's payload: a transaction and its envelope fit many times over.
@@ -79,9 +81,10 @@ pub enum LogError {
 /// The truth: partitioned, ordered, durable.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
-    /// Publishes records atomically; they are durable when this returns, and their positions come in
-    /// the records' order. Records to one partition keep their order. An error other than `Invalid`
-    /// leaves it open whether they were published: repeat, consumers tolerate it.
+    /// Publishes records; they are durable when this returns, and their positions come in the records'
+    /// order. Records to one partition keep their order. `Invalid`: none was published. Any other error
+    /// leaves it open which were: repeat, consumers tolerate it. Readers may see some before others, for
+    /// what is appended are commands, each complete in itself; what belongs together is a commit.
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError>;
 
     /// Committed records at or after `from`, in order, at most `max_records` and about `max_bytes`
@@ -97,12 +100,33 @@ pub trait Log: Send + Sync + 'static {
     /// Returns when some partition holds a committed record at or after its offset.
     async fn wait(&self, from: &[(TopicPartition, u64)]) -> Result<(), LogError>;
 
-    /// The offset that the next record will have.
+    /// The offset after the last committed record. The next one's is this or, in an engine that leaves gaps,
+    /// a higher one.
     async fn end(&self, at: TopicPartition) -> Result<u64, LogError>;
 
     /// Takes over consumption of these partitions for `group` and fences the former owner. What the
     /// former owner has in flight either committed before this returns, or never will.
     async fn claim(&self, group: &str, partitions: &[TopicPartition]) -> Result<Box<dyn Claim>, LogError>;
+
+    /// Joins the processes of `group`, which share out the `partitions` partitions of `topic` among
+    /// themselves. Membership says who should claim what; only claims keep a former owner from publishing.
+    /// A log that one process has to itself gives it everything.
+    async fn join(
+        &self,
+        group: &str,
+        topic: Topic,
+        partitions: u32,
+    ) -> Result<Box<dyn Membership>, LogError> {
+        let _ = (group, topic);
+        Ok(Box::new(Sole(Some(partitions))))
+    }
+
+    /// The processes of `group` and what each has at the moment; those that have nothing too. None in a log
+    /// that one process has to itself.
+    async fn owners(&self, group: &str) -> Result<Vec<Owner>, LogError> {
+        let _ = group;
+        Ok(Vec::new())
+    }
 }
 
 /// Ownership of a group's partitions.

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["eschaton-core", "eschaton-proof"],
     &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
     &["eschaton-ports", "eschaton-client"],
-    &["eschaton-embedded", "eschaton-driver"],
+    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver"],
     &["eschaton-kit"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
     &["eschaton-node", "eschaton-sim"],
@@ -48,10 +48,17 @@ const IMPURE_PACKAGES: &[&str] = &[
 const IMPURE_MODULES: &[&str] = &["env", "fs", "io", "net", "process", "thread", "time"];
 const IMPURE_WORDS: &[&str] = &["async ", ".await", "unsafe ", "thread_rng", "OsRng"];
 
-/// Names the embedded adapters.
-const ADAPTERS: &str = "eschaton_embedded";
-/// The only sources outside that crate and tests that may.
-const WIRING: &[&str] = &["services/node/src/wiring.rs", "services/node/src/check.rs"];
+/// Implement the ports on real engines.
+const ADAPTERS: &[&str] = &["eschaton-embedded", "eschaton-cql", "eschaton-kafka"];
+/// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
+/// hold theirs.
+const WIRING: &[&str] = &[
+    "services/node/src/check.rs",
+    "services/node/src/cluster.rs",
+    "services/node/src/config.rs",
+    "services/node/src/settings.rs",
+    "services/node/src/wiring.rs",
+];
 
 const FILE_LINES_MAX: usize = 700;
 
@@ -211,11 +218,15 @@ fn the_scan_finds_what_it_looks_for() {
 fn only_the_wiring_names_adapters() {
     let root = root();
     let mut naming = BTreeSet::new();
-    for package in packages().iter().filter(|package| package.name != "eschaton-embedded") {
-        let depends = package.dependencies.contains("eschaton-embedded");
-        assert_eq!(depends, package.name == "eschaton-node", "{} and the embedded adapters", package.name);
+    for package in packages() {
+        let others: Vec<&str> = ADAPTERS.iter().copied().filter(|adapter| *adapter != package.name).collect();
+        for adapter in &others {
+            let depends = package.dependencies.contains(*adapter);
+            assert!(!depends || package.name == "eschaton-node", "{} depends on {adapter}", package.name);
+        }
         for path in sources(&package.dir.join("src")) {
-            if code(&fs::read_to_string(&path).unwrap()).contains(ADAPTERS) {
+            let code = code(&fs::read_to_string(&path).unwrap());
+            if others.iter().any(|adapter| code.contains(&adapter.replace('-', "_"))) {
                 naming.insert(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
             }
         }
@@ -223,7 +234,7 @@ fn only_the_wiring_names_adapters() {
     assert_eq!(
         naming,
         WIRING.iter().map(|path| (*path).to_owned()).collect(),
-        "sources that name {ADAPTERS}"
+        "sources that name one of {ADAPTERS:?}"
     );
 }
 

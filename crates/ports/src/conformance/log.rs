@@ -26,7 +26,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Log>) {
 }
 
 /// The suite's cases, for engines that need to run them apart.
-pub fn all() -> [Case<Arc<dyn Log>>; 18] {
+pub fn all() -> [Case<Arc<dyn Log>>; 19] {
     cases![
         order_is_kept_and_positions_follow_the_records,
         an_append_reaches_all_its_partitions,
@@ -45,6 +45,7 @@ pub fn all() -> [Case<Arc<dyn Log>>; 18] {
         a_first_claim_starts_at_zero,
         commit_publishes_outputs_and_moves_positions,
         a_newer_claim_fences_the_older,
+        an_empty_commit_by_a_fenced_claim_says_so,
         groups_and_other_partitions_are_undisturbed,
     ]
 }
@@ -343,6 +344,28 @@ async fn a_newer_claim_fences_the_older(log: Arc<dyn Log>) {
     assert_eq!(payloads(&read_all(&*log, DECISIONS_0, outputs[0].offset).await), numbers(2..3));
     let last = log.claim(group, &[LEDGER_0, LEDGER_1]).await.unwrap();
     assert_eq!(last.positions(), [(LEDGER_0, next(1)), (LEDGER_1, 0)]);
+}
+
+async fn an_empty_commit_by_a_fenced_claim_says_so(log: Arc<dyn Log>) {
+    let group = "conformance-empty";
+    let inputs = log.append(records(LEDGER_0, 0..2)).await.unwrap();
+    let moved = [(LEDGER_0, inputs[0].offset + 1)];
+    let mut older = log.claim(group, &[LEDGER_0]).await.unwrap();
+    assert_eq!(older.commit(Vec::new(), &[]).await.unwrap(), [], "at its first position");
+    older.commit(Vec::new(), &moved).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(older.commit(Vec::new(), &[]).await.unwrap(), [], "the owner is told that it is");
+    }
+    assert_eq!(older.positions(), moved, "an empty commit moves nothing");
+    let mut newer = log.claim(group, &[LEDGER_0]).await.unwrap();
+    for _ in 0..2 {
+        match older.commit(Vec::new(), &[]).await {
+            Err(LogError::Fenced { group: of }) => assert_eq!(of, group),
+            other => panic!("the older claim must be fenced, not {other:?}"),
+        }
+    }
+    newer.commit(Vec::new(), &[]).await.unwrap();
+    assert_eq!(newer.positions(), moved, "who was fenced moved nothing");
 }
 
 async fn groups_and_other_partitions_are_undisturbed(log: Arc<dyn Log>) {

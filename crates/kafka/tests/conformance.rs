@@ -1,0 +1,31 @@
+//! The port's suite on a real broker.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod kit;
+
+use std::sync::Arc;
+
+use eschaton_ports::Log;
+use eschaton_ports::conformance::log as suite;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() {
+    suite::run(async || Arc::new(kit::open(&kit::made().await).await) as Arc<dyn Log>).await;
+}
+
+/// Nothing but the newest record from memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_without_a_tail_cache() {
+    suite::run(async || {
+        let config = eschaton_kafka::KafkaConfig { tail_cache_bytes: 0, ..kit::made().await };
+        Arc::new(kit::open(&config).await) as Arc<dyn Log>
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_after_reopening() {
+    let config = kit::made().await;
+    suite::run_reopen(async || Arc::new(kit::open(&config).await) as Arc<dyn Log>).await;
+}

@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# One Apache Kafka broker without a container, for development and tests.
+#
+#   run.sh fetch | start | stop | kill9 | pause | resume | wipe | status
+#
+#   KAFKA_PORT    plaintext listener on 127.0.0.1, 29092; the controller takes the next port
+#   KAFKA_SECURE  1: also SASL/SCRAM on port + 10, TLS on port + 11, SASL/SCRAM over TLS on port + 12;
+#                 decided when the data directory is made. User `eschaton`, password `eschaton-secret`
+#   ENGINE_HOME   where jars, data and logs are kept, ${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines
+#   KAFKA_NAME    instance below it, kafka-$KAFKA_PORT: several brokers may run side by side
+#   KAFKA_HEAP    512m
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+port=${KAFKA_PORT:-29092}
+home=${ENGINE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines}
+jars=$home/kafka-jars
+run=$home/${KAFKA_NAME:-kafka-$port}
+pid_file=$run/pid
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+password=eschaton-secret
+
+fail() {
+  echo "kafka: $*" >&2
+  exit 1
+}
+
+# Java 17 or newer, as Kafka 4 demands it.
+need_java() {
+  command -v "$java" >/dev/null || fail "there is no Java; install one of 17 or newer: apt-get install openjdk-17-jre-headless"
+  local major
+  major=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+  [ "${major:-0}" -ge 17 ] || fail "Java ${major:-of an unknown version} is too old; apt-get install openjdk-17-jre-headless, or set JAVA_HOME"
+}
+
+# The broker's process id, if it runs.
+running() {
+  [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null
+}
+
+need_running() {
+  running || fail "no broker runs from $run; start one: $0 start"
+}
+
+# Runs one of Kafka's Java classes with the arguments that follow.
+kafka() {
+  # shellcheck disable=SC2086  # options are words
+  "$java" ${java_options:-} "-Dlog4j2.configurationFile=file:$here/log4j2.properties" "-Dkafka.logs.dir=$run" -cp "$jars/*" "$@"
+}
+
+# fetch: copies the broker's jars (54 MB) from the Maven repository; a second call has nothing to do.
+fetch() {
+  need_java
+  command -v mvn >/dev/null || fail "there is no Maven; apt-get install maven"
+  mkdir -p "$jars"
+  mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$jars" -DincludeScope=runtime
+  echo "$(find "$jars" -name '*.jar' | wc -l) jars in $jars"
+}
+
+# A certificate authority and a broker's certificate for 127.0.0.1 and localhost, both of a throw-away key.
+certificates() {
+  command -v openssl >/dev/null || fail "there is no openssl; apt-get install openssl"
+  local tls=$run/tls
+  mkdir -p "$tls"
+  openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=eschaton test authority" \
+    -keyout "$tls/ca.key" -out "$tls/ca.pem" 2>/dev/null
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$tls/broker.key" -out "$tls/broker.csr" 2>/dev/null
+  openssl x509 -req -in "$tls/broker.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 3650 \
+    -extfile <(printf 'subjectAltName=DNS:localhost,IP:127.0.0.1') -out "$tls/broker.pem" 2>/dev/null
+  openssl pkcs12 -export -in "$tls/broker.pem" -inkey "$tls/broker.key" -certfile "$tls/ca.pem" \
+    -passout "pass:$password" -out "$tls/broker.p12"
+}
+
+# Writes the broker's configuration for this port, with the secure listeners if they were asked for.
+configure() {
+  local names="PLAINTEXT://127.0.0.1:$port" protocols="CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
+  sed -e "s#@DATA@#$run/data#" -e "s#@PORT@#$port#" -e "s#@CONTROLLER_PORT@#$((port + 1))#" \
+    "$here/server.properties" >"$run/server.properties"
+  if [ -d "$run/tls" ]; then
+    names="$names,SASL_PLAINTEXT://127.0.0.1:$((port + 10)),SSL://127.0.0.1:$((port + 11)),SASL_SSL://127.0.0.1:$((port + 12))"
+    protocols="$protocols,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL"
+    cat >>"$run/server.properties" <<-END
+		sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+		listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+		listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+		listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+		listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+		ssl.keystore.type=PKCS12
+		ssl.keystore.location=$run/tls/broker.p12
+		ssl.keystore.password=$password
+		ssl.key.password=$password
+	END
+  fi
+  cat >>"$run/server.properties" <<-END
+	listeners=$names,CONTROLLER://127.0.0.1:$((port + 1))
+	advertised.listeners=$names,CONTROLLER://127.0.0.1:$((port + 1))
+	listener.security.protocol.map=$protocols
+	END
+}
+
+# Makes the data directory of a cluster of one, with the SCRAM users that secure listeners need.
+format() {
+  local users=() id
+  if [ "${KAFKA_SECURE:-0}" = 1 ]; then
+    certificates
+    users=(--add-scram "SCRAM-SHA-256=[name=eschaton,password=$password]"
+      --add-scram "SCRAM-SHA-512=[name=eschaton,password=$password]")
+  fi
+  configure
+  # Base64 without the characters that would make it look like an option.
+  id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'az' | tr -d '=')
+  kafka kafka.tools.StorageTool format --standalone --cluster-id "$id" --config "$run/server.properties" "${users[@]}" \
+    >"$run/format.log" 2>&1 || { cat "$run/format.log" >&2; fail "the data directory could not be made"; }
+}
+
+# start: makes the data directory if there is none, starts the broker, waits until it listens (60 s at most).
+start() {
+  need_java
+  running && fail "a broker runs from $run already, process $(cat "$pid_file")"
+  ls "$jars"/kafka_*.jar >/dev/null 2>&1 || fetch
+  mkdir -p "$run"
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken; set KAFKA_PORT to another"
+  if [ -f "$run/data/meta.properties" ]; then configure; else format; fi
+  java_options="-Xms${KAFKA_HEAP:-512m} -Xmx${KAFKA_HEAP:-512m} -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true"
+  # shellcheck disable=SC2086  # options are words
+  nohup "$java" $java_options "-Dlog4j2.configurationFile=file:$here/log4j2.properties" "-Dkafka.logs.dir=$run" \
+    -cp "$jars/*" kafka.Kafka "$run/server.properties" >"$run/broker.log" 2>&1 </dev/null &
+  echo $! >"$pid_file"
+  for _ in $(seq 1 240); do
+    running || { tail -n 30 "$run/broker.log" >&2; fail "the broker ended while starting; its last lines are above"; }
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      echo "127.0.0.1:$port, process $(cat "$pid_file"), in $run"
+      return
+    fi
+    sleep 0.25
+  done
+  fail "the broker does not listen on port $port after 60 s; see $run/broker.log"
+}
+
+# stop: asks the broker to end and waits for it, 60 s at most. Fine when none runs.
+stop() {
+  running || { echo "no broker runs from $run"; return; }
+  local pid
+  pid=$(cat "$pid_file")
+  kill -CONT "$pid"
+  kill "$pid"
+  for _ in $(seq 1 300); do
+    kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return; }
+    sleep 0.2
+  done
+  fail "process $pid does not end; $0 kill9 ends it the hard way"
+}
+
+# kill9: ends the broker as a crash would, and waits until it is gone.
+kill9() {
+  need_running
+  local pid
+  pid=$(cat "$pid_file")
+  kill -KILL "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  rm -f "$pid_file"
+}
+
+# pause: stops the broker's threads (SIGSTOP): connections stay open, nothing answers.
+pause() {
+  need_running
+  kill -STOP "$(cat "$pid_file")"
+}
+
+# resume: lets a paused broker go on.
+resume() {
+  need_running
+  kill -CONT "$(cat "$pid_file")"
+}
+
+# wipe: deletes this instance's data, certificates and logs. Jars stay.
+wipe() {
+  running && fail "a broker runs from $run; stop it first: $0 stop"
+  rm -rf "$run"
+}
+
+# status: says whether the broker runs and which topics it has; fails if it does not run.
+status() {
+  need_running
+  echo "127.0.0.1:$port, process $(cat "$pid_file"), in $run"
+  java_options=-Xmx128m kafka org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$port" --list
+}
+
+case "${1:-}" in
+  fetch | start | stop | kill9 | pause | resume | wipe | status) "$1" ;;
+  *)
+    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit 2
+    ;;
+esac
