@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eschaton_types::{
-    Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId, Witness,
+    Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId,
 };
 use indicatif::ProgressBar;
 use rayon::prelude::*;

@@ -3,6 +3,7 @@
 
 mod health;
 mod lookup;
+mod staff;
 mod telemetry;
 mod threads;
 mod trace;
@@ -13,6 +14,7 @@ use eschaton_ports::{Clock, Log, Rng, Signer, Store};
 
 pub use health::Health;
 pub use lookup::{Found, transaction};
+pub use staff::{Duty, staff};
 pub use telemetry::{Telemetry, TelemetryConfig};
 pub use threads::{Urgency, WorkerThread, supervise};
 pub use trace::{StepSpans, Tracing};

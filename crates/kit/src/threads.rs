@@ -1,6 +1,7 @@
 use std::thread::JoinHandle;
 
 use eschaton_driver::WorkerError;
+use eschaton_ports::LogError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Health;
@@ -13,6 +14,9 @@ pub enum Urgency {
     /// Its result may come a little later: it must not hold up those who answer.
     Background,
 }
+
+/// How long a fenced worker waits for the word that its partition is another's.
+const FENCED_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A sixth or so of an answering thread's share.
 const BACKGROUND_NICE: i32 = 8;
@@ -53,7 +57,8 @@ impl WorkerThread {
 }
 
 /// Runs a worker again and again until it is stopped: passing trouble is reported and tried again with
-/// a growing pause (100 ms to 5 s), anything else is fatal for the process.
+/// a growing pause (100 ms to 5 s), one that was fenced waits to be stopped, anything else is fatal for the
+/// process.
 #[allow(clippy::disallowed_methods, reason = "pauses between two lives of a worker, outside every core")]
 pub async fn supervise<F, Fut>(part: &str, health: &Health, stop: &CancellationToken, mut life: F)
 where
@@ -65,6 +70,16 @@ where
         let began = tokio::time::Instant::now();
         match life().await {
             Ok(()) => break,
+            Err(WorkerError::Log(error @ LogError::Fenced { .. })) => {
+                // Membership will say so soon, and this worker is told to stop. If it does not, the fence came
+                // from one that had no right to the partition any more.
+                tracing::warn!(part, %error, "worker was taken over");
+                health.degraded(part, error.to_string());
+                tokio::select! {
+                    () = tokio::time::sleep(FENCED_PAUSE) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
             Err(error) if error.is_passing() => {
                 if began.elapsed().as_secs() >= 10 {
                     pause_ms = 100;
@@ -83,5 +98,9 @@ where
                 break;
             }
         }
+    }
+    // Whoever ends here was stopped, and its troubles are another's now.
+    if stop.is_cancelled() {
+        health.well(part);
     }
 }

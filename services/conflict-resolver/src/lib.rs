@@ -1,4 +1,4 @@
-//! Conflict resolver: one worker for each shard that it owns, each on its own thread, running the
+//! Conflict resolver: one worker for each shard that falls to this process, each on its own thread, running the
 //! ledger core over the shard's partition of topic `ledger`; and a ticker that tells log time to shards
 //! that wait for it.
 
@@ -8,7 +8,8 @@ mod ticker;
 mod worker;
 
 use eschaton_driver::{Limits, Worker, WorkerSpec};
-use eschaton_kit::{Health, Ports, StepSpans, Urgency, WorkerThread, supervise};
+use eschaton_kit::{Duty, Health, Ports, StepSpans, Urgency, WorkerThread, staff, supervise};
+use eschaton_ledger::LedgerConfig;
 use eschaton_ports::{Topic, TopicPartition};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -18,52 +19,26 @@ pub use worker::{GROUP, LedgerHost, ShardGauges};
 
 /// A running resolver.
 pub struct Resolver {
-    threads: Vec<WorkerThread>,
+    shards: tokio::task::JoinHandle<()>,
     ticker: tokio::task::JoinHandle<()>,
     gauges: Arc<[ShardGauges]>,
 }
 
 impl Resolver {
-    /// Starts a worker for each shard. Returns once all threads run; shards catch up by themselves.
-    pub fn start(
-        config: &ResolverConfig,
-        ports: &Ports,
-        health: &Health,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Self> {
+    /// Joins the resolvers and keeps a worker on each shard that falls to this process. Returns at once;
+    /// shards catch up by themselves.
+    pub fn start(config: &ResolverConfig, ports: &Ports, health: &Health, stop: &CancellationToken) -> Self {
         metrics::describe();
         let gauges: Arc<[ShardGauges]> = (0..config.shards).map(|_| ShardGauges::default()).collect();
-        let mut threads = Vec::new();
-        for shard in 0..config.shards {
-            let part = format!("resolver-{shard}");
-            let (ports, health, stop) = (ports.clone(), health.clone(), stop.clone());
-            let (ledger, gauges) = (config.ledger(shard), gauges.clone());
-            let body = {
-                let part = part.clone();
-                async move || {
-                    supervise(&part, &health, &stop, || async {
-                        let spec = WorkerSpec {
-                            group: GROUP.to_owned(),
-                            input: TopicPartition { topic: Topic::Ledger, partition: shard },
-                            changes: Topic::Changes,
-                            host: LedgerHost::new(ledger, gauges.clone()),
-                            log: ports.log.clone(),
-                            store: ports.store.clone(),
-                            clock: ports.clock.clone(),
-                            limits: Limits::default(),
-                            observer: Some(Arc::new(StepSpans("conflict-resolver.step"))),
-                        };
-                        let mut worker = Worker::open(spec).await?;
-                        health.well(&part);
-                        worker.run(Box::pin(stop.cancelled())).await
-                    })
-                    .await;
-                }
-            };
-            threads.push(WorkerThread::spawn(&part, Urgency::Answering, body)?);
-        }
+        let duty = Duty { group: GROUP, topic: Topic::Ledger, partitions: config.shards };
+        let start = {
+            let (config, ports, health, gauges) = (*config, ports.clone(), health.clone(), gauges.clone());
+            move |shard, stop| work(shard, config.ledger(shard), &ports, &health, &gauges, stop)
+        };
+        let (log, clock) = (ports.log.clone(), ports.clock.clone());
+        let shards = tokio::spawn(staff(duty, log, clock, health.clone(), stop.clone(), start));
         let ticker = tokio::spawn(ticker::run(ports.clone(), gauges.clone(), config.tick_ms, stop.clone()));
-        Ok(Self { threads, ticker, gauges })
+        Self { shards, ticker, gauges }
     }
 
     /// What each shard has pending.
@@ -73,11 +48,42 @@ impl Resolver {
 
     /// Waits until all workers have finished their batch and written their rows. Cancel `stop` first.
     pub async fn join(self) {
-        for thread in self.threads {
-            thread.join().await;
-        }
-        if let Err(error) = self.ticker.await {
-            tracing::error!(%error, "ticker failed");
+        for (what, task) in [("shards", self.shards), ("ticker", self.ticker)] {
+            if let Err(error) = task.await {
+                tracing::error!(what, %error, "a task of the resolver failed");
+            }
         }
     }
+}
+
+/// One shard's worker, on a thread of its own.
+fn work(
+    shard: u32,
+    ledger: LedgerConfig,
+    ports: &Ports,
+    health: &Health,
+    gauges: &Arc<[ShardGauges]>,
+    stop: CancellationToken,
+) -> std::io::Result<WorkerThread> {
+    let part = format!("resolver-{shard}");
+    let (name, ports, health, gauges) = (part.clone(), ports.clone(), health.clone(), gauges.clone());
+    WorkerThread::spawn(&name, Urgency::Answering, async move || {
+        supervise(&part, &health, &stop, || async {
+            let spec = WorkerSpec {
+                group: GROUP.to_owned(),
+                input: TopicPartition { topic: Topic::Ledger, partition: shard },
+                changes: Topic::Changes,
+                host: LedgerHost::new(ledger, gauges.clone()),
+                log: ports.log.clone(),
+                store: ports.store.clone(),
+                clock: ports.clock.clone(),
+                limits: Limits::default(),
+                observer: Some(Arc::new(StepSpans("conflict-resolver.step"))),
+            };
+            let mut worker = Worker::open(spec).await?;
+            health.well(&part);
+            worker.run(Box::pin(stop.cancelled())).await
+        })
+        .await;
+    })
 }

@@ -48,6 +48,21 @@ impl LedgerHost {
     pub fn new(config: LedgerConfig, gauges: Arc<[ShardGauges]>) -> Self {
         Self { config, gauges }
     }
+
+    fn own(&self) -> Option<&ShardGauges> {
+        self.gauges.get(usize::try_from(self.config.shard).ok()?)
+    }
+}
+
+/// The shard may be another process's from now on: nothing is pending here, nothing falls due.
+impl Drop for LedgerHost {
+    fn drop(&mut self) {
+        if let Some(gauges) = self.own() {
+            gauges.pending.store(0, Ordering::Relaxed);
+            gauges.next_timer_ms.store(u64::MAX, Ordering::Relaxed);
+            metrics::gauge!(PENDING, "shard" => self.config.shard.to_string()).set(0);
+        }
+    }
 }
 
 #[async_trait]
@@ -62,8 +77,7 @@ impl Host for LedgerHost {
     }
 
     fn observe(&self, core: &Ledger) {
-        let gauges = usize::try_from(self.config.shard).ok().and_then(|shard| self.gauges.get(shard));
-        let Some(gauges) = gauges else { return };
+        let Some(gauges) = self.own() else { return };
         let pending = u64::try_from(core.pending()).unwrap_or(u64::MAX);
         if gauges.pending.swap(pending, Ordering::Relaxed) != pending {
             let shown = u32::try_from(pending).unwrap_or(u32::MAX);

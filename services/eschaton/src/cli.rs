@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{checkpoint, pay, prove, status, tx, verify, wallet};
+#[cfg(feature = "cluster")]
+use crate::commands::cluster;
+use crate::commands::{checkpoint, config, pay, prove, status, tx, verify, wallet};
 use crate::run;
 use crate::session::NodeArgs;
 
@@ -31,10 +33,18 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Task {
-    /// Run a node
-    Run(run::RunArgs),
+    /// Run a node, or some of its services
+    Run(Box<run::RunArgs>),
+    /// Check or show the configuration
+    Config(Box<config::ConfigCommand>),
+    /// Make a cluster's topics and tables, or bring them up to this version
+    #[cfg(feature = "cluster")]
+    Migrate(Box<cluster::MigrateArgs>),
+    /// Look at a cluster whole
+    #[cfg(feature = "cluster")]
+    Cluster(Box<cluster::ClusterCommand>),
     #[command(flatten)]
-    Client(ClientTask),
+    Client(Box<ClientTask>),
 }
 
 /// What to do as a node's client.
@@ -110,6 +120,9 @@ mod tests {
             "eschaton checkpoint".to_owned(),
             "eschaton checkpoint 3 --json".to_owned(),
             "eschaton status".to_owned(),
+            "eschaton run --service merkle-prover,query --config c.toml --grpc 127.0.0.1:0 --json".to_owned(),
+            "eschaton config check --config c.toml".to_owned(),
+            "eschaton config show --window-ms 5".to_owned(),
         ] {
             assert!(parse(&line).is_ok(), "{line}: {}", parse(&line).unwrap_err());
         }

@@ -11,6 +11,7 @@ mod commands;
 mod out;
 mod run;
 mod session;
+mod settings;
 mod when;
 
 use std::io::{ErrorKind, Write};
@@ -43,13 +44,25 @@ fn main() -> ExitCode {
 }
 
 fn perform(cli: Cli) -> anyhow::Result<()> {
+    let out = Out::new(cli.json);
     let task = match cli.task {
-        Task::Run(args) => return run::run(args),
-        Task::Client(task) => task,
+        Task::Run(args) => return run::run(*args),
+        Task::Config(command) => return commands::config::perform(&command, out),
+        #[cfg(feature = "cluster")]
+        Task::Migrate(args) => return threaded()?.block_on(commands::cluster::migrate(&args, out)),
+        #[cfg(feature = "cluster")]
+        Task::Cluster(command) => return threaded()?.block_on(commands::cluster::perform(&command, out)),
+        Task::Client(task) => *task,
     };
-    let session = Session::new(cli.node, Out::new(cli.json));
+    let session = Session::new(cli.node, out);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(commands::perform(task, &session))
+}
+
+/// For commands that speak with engines.
+#[cfg(feature = "cluster")]
+fn threaded() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// One line, whatever the error was made of. Nothing is left to say it to when that fails.

@@ -2,60 +2,25 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use eschaton_kit::{Telemetry, TelemetryConfig};
-use eschaton_node::{Node, NodeConfig};
-use eschaton_types::{Address, Network};
+use eschaton_node::{Engines, Node, NodeConfig};
+use eschaton_types::Network;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Options of `eschaton run`.
+use crate::settings::SettingsArgs;
+
+/// Options of `eschaton run`. None has a default here: what is not given comes from the environment, the
+/// configuration file, or the settings' own defaults.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  eschaton run --data-dir ./data\n\nSIGTERM or Ctrl-C drains and exits 0; after kill -9, start it again: nothing acknowledged is lost."
+    after_help = "Examples:\n  eschaton run --data-dir ./data\n  eschaton run --service conflict-resolver --config cluster.toml\n\nEvery option is also a key of the configuration file (--window-ms is window_ms) and a variable of the environment (ESCHATON_WINDOW_MS); options win over variables, variables over the file. `eschaton config show` shows what comes out.\nSIGTERM or Ctrl-C drains and exits 0; after kill -9, start it again: nothing acknowledged is lost."
 )]
 pub(crate) struct RunArgs {
-    /// Everything that the node keeps is under this directory; it is made if need be
-    #[arg(long, env = "ESCHATON_DATA_DIR")]
-    data_dir: PathBuf,
-    /// Address of the gRPC services; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:7373", env = "ESCHATON_GRPC")]
-    grpc: SocketAddr,
-    /// Address of the Prometheus endpoint; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:7374", env = "ESCHATON_METRICS")]
-    metrics: SocketAddr,
-    /// The ledger to serve: main, test or dev; fixed at first start. On dev the node issues coins on request
-    #[arg(long, default_value = "dev", env = "ESCHATON_NETWORK")]
-    network: Network,
-    /// Shards of the ledger; fixed at first start
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
-    shards: u32,
-    /// Conflict window in milliseconds; 0 accepts the first of two contenders at once
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
-    window_ms: u64,
-    /// Address that may issue the native coin; needed on main and test
-    #[arg(long)]
-    native_issuer: Option<String>,
-    /// Origin line of the node's checkpoints, usually a host name and a path; fixed at first start
-    #[arg(long, default_value = "eschaton.local/dev")]
-    origin: String,
-    /// Most transactions taken and not decided; above it clients are told when to come again
-    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
-    undecided_max: u32,
-    /// Shortest time between two checkpoints in milliseconds
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
-    checkpoint_ms: u64,
-    /// Collector of traces (OTLP over gRPC), for example http://127.0.0.1:4317; off unless given
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp: Option<String>,
-    /// Trace every n-th submission; 0 traces only those whose caller asks for it (traceparent)
-    #[arg(long, default_value_t = 0)]
-    trace_one_in: u64,
-    /// Log filter, for example info,gossip_ingress=debug
-    #[arg(long, default_value = "warn", env = "RUST_LOG")]
-    log: String,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// One JSON line on standard output when it serves, and log lines as JSON
     #[arg(long)]
     json: bool,
@@ -68,19 +33,18 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: RunArgs) -> anyhow::Result<()> {
-    let telemetry = Telemetry::start(&TelemetryConfig {
-        metrics: args.metrics,
-        otlp: args.otlp.clone(),
-        log: args.log.clone(),
-        log_json: args.json,
-    })?;
+    let (settings, config) = args.settings.read()?;
     let json = args.json;
+    let telemetry = Telemetry::start(&TelemetryConfig {
+        metrics: settings.metrics,
+        otlp: settings.otlp.clone(),
+        log: settings.log.clone(),
+        log_json: json,
+    })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let config = config(args)?;
-    let (network, dir) = (config.network, config.data_dir.clone());
-    let node = Node::start(config).await?;
-    announce(json, &node, telemetry.metrics, network, &dir)?;
+    let node = Node::start(config.clone()).await?;
+    announce(json, &node, telemetry.metrics, &config)?;
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -94,37 +58,8 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     }
 }
 
-fn config(args: RunArgs) -> anyhow::Result<NodeConfig> {
-    let native_issuer = args
-        .native_issuer
-        .map(|text| Address::from_text(&text, args.network))
-        .transpose()
-        .context("--native-issuer is no address")?;
-    if native_issuer.is_none() && args.network != Network::Dev {
-        bail!("network {} needs --native-issuer, the address that may issue its coin", args.network);
-    }
-    Ok(NodeConfig {
-        data_dir: args.data_dir,
-        grpc: args.grpc,
-        network: args.network,
-        shards: args.shards,
-        window_ms: args.window_ms,
-        native_issuer,
-        origin: args.origin,
-        undecided_max: usize::try_from(args.undecided_max).unwrap_or(usize::MAX),
-        trace_one_in: args.trace_one_in,
-        checkpoint_ms: args.checkpoint_ms,
-    })
-}
-
-fn announce(
-    json: bool,
-    node: &Node,
-    metrics: SocketAddr,
-    network: Network,
-    dir: &std::path::Path,
-) -> anyhow::Result<()> {
-    let grpc = node.grpc();
+fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -> anyhow::Result<()> {
+    let (grpc, network) = (node.grpc(), config.network);
     let mut out = std::io::stdout().lock();
     if json {
         let ready = serde_json::json!({
@@ -132,14 +67,29 @@ fn announce(
             "grpc": grpc.to_string(),
             "metrics": metrics.to_string(),
             "network": network.name(),
+            "services": config.services,
             "verifier_key": node.verifier_key(),
         });
         writeln!(out, "{ready}")?;
     } else {
-        writeln!(out, "Eschaton serves network {network} from {}", dir.display())?;
+        match &config.engines {
+            Engines::Embedded { data_dir } => {
+                writeln!(out, "Eschaton serves network {network} from {}", data_dir.display())?;
+            }
+            #[cfg(feature = "cluster")]
+            Engines::Cluster { kafka, cql } => {
+                let (kafka, cql) = (&kafka.bootstrap, cql.nodes.join(","));
+                writeln!(out, "Eschaton runs {} for network {network}", config.services)?;
+                writeln!(out, "  Kafka    {kafka}")?;
+                writeln!(out, "  CQL      {cql}")?;
+            }
+        }
         writeln!(out, "  gRPC     {grpc}   (reflection and health are on)")?;
         writeln!(out, "  metrics  http://{metrics}/metrics")?;
         writeln!(out, "  key      {}", node.verifier_key())?;
+        if !config.services.is_all() {
+            return Ok(out.flush()?);
+        }
         writeln!(out)?;
         writeln!(out, "Try, in another terminal:")?;
         let flag = if grpc.port() == 7373 { String::new() } else { format!(" --node http://{grpc}") };

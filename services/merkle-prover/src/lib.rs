@@ -16,13 +16,15 @@ pub use config::ProverConfig;
 pub use grpc::ProofsService;
 pub use requests::{Asked, ProofError, ProofHandle, Requests, channel as request_channel};
 
-use eschaton_kit::{Health, Ports, Urgency, WorkerThread, supervise};
+use eschaton_kit::{Duty, Health, Ports, Urgency, WorkerThread, staff, supervise};
+use eschaton_ports::Topic;
 use eschaton_proof::{SignedCheckpoint, VerifierKey};
 use futures::lock::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::worker::newest_checkpoint;
 use crate::worker::{ProverSpec, ProverWorker};
 
 /// A running prover.
@@ -30,11 +32,13 @@ pub struct Prover {
     handle: ProofHandle,
     latest: watch::Receiver<Option<SignedCheckpoint>>,
     verifier: VerifierKey,
-    thread: WorkerThread,
+    at_work: watch::Receiver<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Prover {
-    /// Starts the prover on its own thread. Proofs are served once it has caught up.
+    /// Joins the provers, of which one is at work at a time. Proofs are served where it is, once it has caught
+    /// up.
     pub fn start(
         config: &ProverConfig,
         ports: &Ports,
@@ -47,36 +51,27 @@ impl Prover {
         let requests = Arc::new(Mutex::new(requests));
         let (publish, latest) = watch::channel(None);
         let publish = Arc::new(publish);
-        let (ports, health, stop, config) = (ports.clone(), health.clone(), stop.clone(), config.clone());
-        let body = async move || {
-            supervise("prover", &health, &stop, || async {
-                let publish = publish.clone();
-                let spec = ProverSpec {
-                    config: config.clone(),
-                    log: ports.log.clone(),
-                    store: ports.store.clone(),
-                    clock: ports.clock.clone(),
-                    signer: ports.signer.clone(),
-                    publish: Box::new(move |checkpoint| {
-                        // Nobody listens while the process stops.
-                        let _ = publish.send(Some(checkpoint));
-                    }),
-                };
-                let mut worker = ProverWorker::open(spec).await?;
-                health.well("prover");
-                let mut requests = requests.lock().await;
-                worker.run(&mut requests, Box::pin(stop.cancelled())).await
-            })
-            .await;
+        let (turn, at_work) = watch::channel(false);
+        let turn = Arc::new(turn);
+        let start = {
+            let (ports, health, config) = (ports.clone(), health.clone(), config.clone());
+            move |_, stop| work(&config, &ports, &health, &requests, &publish, &turn, stop)
         };
-        // Nobody waits for a checkpoint: measured, answers at half load come twice as fast this way.
-        let thread = WorkerThread::spawn("prover", Urgency::Background, body)?;
-        Ok(Self { handle, latest, verifier, thread })
+        let duty = Duty { group: worker::GROUP, topic: Topic::Checkpoints, partitions: 1 };
+        let (log, clock) = (ports.log.clone(), ports.clock.clone());
+        let task = tokio::spawn(staff(duty, log, clock, health.clone(), stop.clone(), start));
+        Ok(Self { handle, latest, verifier, at_work, task })
     }
 
     /// Serves proofs and checkpoints.
     pub fn service(&self) -> ProofsService {
         ProofsService::new(self.handle.clone(), self.latest.clone(), self.verifier.clone())
+    }
+
+    /// True while it is this process's turn to keep the trees. Questions that come then wait until it has caught
+    /// up.
+    pub fn at_work(&self) -> watch::Receiver<bool> {
+        self.at_work.clone()
     }
 
     /// The latest checkpoint, as it changes.
@@ -91,6 +86,48 @@ impl Prover {
 
     /// Waits for the worker's end. Cancel `stop` first.
     pub async fn join(self) {
-        self.thread.join().await;
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the prover's task failed");
+        }
     }
+}
+
+type Publish = Arc<watch::Sender<Option<SignedCheckpoint>>>;
+
+/// The worker, on a thread of its own.
+fn work(
+    config: &ProverConfig,
+    ports: &Ports,
+    health: &Health,
+    requests: &Arc<Mutex<Requests>>,
+    publish: &Publish,
+    turn: &Arc<watch::Sender<bool>>,
+    stop: CancellationToken,
+) -> std::io::Result<WorkerThread> {
+    let (config, ports, health) = (config.clone(), ports.clone(), health.clone());
+    let (requests, publish, turn) = (requests.clone(), publish.clone(), turn.clone());
+    // Nobody waits for a checkpoint: measured, answers at half load come twice as fast this way.
+    WorkerThread::spawn("prover", Urgency::Background, async move || {
+        turn.send_replace(true);
+        supervise("prover", &health, &stop, || async {
+            let publish = publish.clone();
+            let spec = ProverSpec {
+                config: config.clone(),
+                log: ports.log.clone(),
+                store: ports.store.clone(),
+                clock: ports.clock.clone(),
+                signer: ports.signer.clone(),
+                publish: Box::new(move |checkpoint| {
+                    // Nobody listens while the process stops.
+                    let _ = publish.send(Some(checkpoint));
+                }),
+            };
+            let mut worker = ProverWorker::open(spec).await?;
+            health.well("prover");
+            let mut requests = requests.lock().await;
+            worker.run(&mut requests, Box::pin(stop.cancelled())).await
+        })
+        .await;
+        turn.send_replace(false);
+    })
 }

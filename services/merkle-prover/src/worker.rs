@@ -367,9 +367,7 @@ impl ProverWorker {
     }
 
     async fn checkpoint(&self, number: u64) -> Result<Option<Checkpoint>, WorkerError> {
-        let rows = self.spec.store.get_many(Table::Trees, &[record::checkpoint_key(number)]).await?;
-        let value = rows.into_iter().next().flatten();
-        value.map(Checkpoint::decode).transpose().map_err(|error| damaged(Table::Trees, &error))
+        checkpoint(self.spec.store.as_ref(), number).await
     }
 
     async fn answer(&mut self, request: Request) {
@@ -430,6 +428,21 @@ impl ProverWorker {
         })?;
         self.sign(&checkpoint).await.map_err(|error| ProofError::Internal(error.to_string()))
     }
+}
+
+/// The newest checkpoint whose rows are in the store.
+pub async fn newest_checkpoint(store: &dyn Store) -> Result<Option<Checkpoint>, WorkerError> {
+    let mark = store.watermark(GROUP).await?.unwrap_or_default();
+    match mark.input_next.checked_sub(1) {
+        Some(number) => checkpoint(store, number).await,
+        None => Ok(None),
+    }
+}
+
+async fn checkpoint(store: &dyn Store, number: u64) -> Result<Option<Checkpoint>, WorkerError> {
+    let rows = store.get_many(Table::Trees, &[record::checkpoint_key(number)]).await?;
+    let value = rows.into_iter().next().flatten();
+    value.map(Checkpoint::decode).transpose().map_err(|error| damaged(Table::Trees, &error))
 }
 
 /// The trees as of the store's watermark. A fenced prover's last batch may still arrive meanwhile, and

@@ -2,7 +2,7 @@
 //! must find what the answer spoke of.
 
 use eschaton_kit::Ports;
-use eschaton_ports::{Topic, TopicPartition};
+use eschaton_ports::{Log, LogError, Topic, TopicPartition};
 use tonic::Status;
 
 /// Between two looks at the watermarks, ms.
@@ -20,7 +20,8 @@ pub(crate) async fn caught_up(ports: &Ports, shards: u32) -> Result<(), Status> 
         let mut looks = 0;
         loop {
             let mark = ports.store.watermark(&worker).await.map_err(|error| away(error.to_string()))?;
-            if mark.map_or(0, |mark| mark.input_next) >= end {
+            let next = mark.map_or(0, |mark| mark.input_next);
+            if consumed(ports.log.as_ref(), at, next, end).await.map_err(|error| away(error.to_string()))? {
                 break;
             }
             looks += 1;
@@ -32,4 +33,18 @@ pub(crate) async fn caught_up(ports: &Ports, shards: u32) -> Result<(), Status> 
         }
     }
     Ok(())
+}
+
+/// True when nothing between `next` and `end` is left to consume. An engine may leave gaps in its offsets, at
+/// the end of a partition too.
+pub(crate) async fn consumed(
+    log: &dyn Log,
+    at: TopicPartition,
+    next: u64,
+    end: u64,
+) -> Result<bool, LogError> {
+    if next >= end {
+        return Ok(true);
+    }
+    Ok(log.read(at, next, 1, 1).await?.first().is_none_or(|record| record.offset >= end))
 }

@@ -3,13 +3,39 @@ use std::path::PathBuf;
 
 use eschaton_types::{Address, Network};
 
-/// What a node is set to.
+use crate::services::Services;
+
+/// On what a node runs.
+#[derive(Clone, Debug)]
+pub enum Engines {
+    /// Log and store under one directory, for one process.
+    Embedded {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Engines that many processes share.
+    #[cfg(feature = "cluster")]
+    Cluster {
+        /// The log.
+        kafka: Box<eschaton_kafka::KafkaConfig>,
+        /// The store.
+        cql: Box<eschaton_cql::CqlConfig>,
+    },
+}
+
+/// What a node is set to. [`Settings`](crate::Settings) makes one from files, environment and options.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Everything it keeps is under this directory.
-    pub data_dir: PathBuf,
+    /// What this process runs.
+    pub services: Services,
+    /// On what.
+    pub engines: Engines,
+    /// Where the node's key is.
+    pub keys_dir: PathBuf,
     /// gRPC; port 0 picks a free one.
     pub grpc: SocketAddr,
+    /// `host:port` at which other processes reach this one's gRPC; where it listens unless given.
+    pub advertise: Option<String>,
     /// Fixed at first start.
     pub network: Network,
     /// Shards of the ledger; fixed at first start.
@@ -29,11 +55,14 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// Sound values for a development node.
+    /// Sound values for a development node on the embedded engines.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
-            data_dir,
+            services: Services::default(),
+            keys_dir: data_dir.clone(),
+            engines: Engines::Embedded { data_dir },
             grpc: SocketAddr::from(([127, 0, 0, 1], 7373)),
+            advertise: None,
             network: Network::Dev,
             shards: 4,
             window_ms: 0,

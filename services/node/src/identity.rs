@@ -32,7 +32,7 @@ pub(crate) fn fix(
     config: &NodeConfig,
     signer: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let dir = &config.data_dir;
+    let dir = &config.keys_dir;
     // Keys are inside; 0700 keeps other users out whatever a file's own mode.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
         format!("data directory {} cannot be made; choose another with --data-dir", dir.display())

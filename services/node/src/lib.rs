@@ -1,15 +1,24 @@
-//! All services in one process on the embedded adapters. `wiring` and the offline
-//! `check` are the only files that name them.
+//! A node's process: its settings, its services on the adapters that the settings name, its gRPC server.
+//! `wiring` and the offline `check` are the only files that open adapters.
 
 mod caught_up;
 mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 mod faucet;
 mod identity;
+mod proofs;
 mod query;
 mod server;
+mod services;
+mod settings;
 mod wiring;
 
 pub use check::{CheckReport, check};
-pub use config::NodeConfig;
+#[cfg(feature = "cluster")]
+pub use cluster::{ClusterState, Member, ShardState, cluster_state, migrate};
+pub use config::{Engines, NodeConfig};
+pub use services::{Service, Services};
+pub use settings::{Layers, SettingError, Settings, Shown, Source};
 pub use wiring::Node;

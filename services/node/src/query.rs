@@ -9,21 +9,20 @@ use conflict_resolver::{Resolver, ShardGauges};
 use eschaton_api::query as api;
 use eschaton_kit::{Found, Health, Ports};
 use eschaton_ledger::keys;
-use eschaton_ports::{Table, Topic, TopicPartition};
-use eschaton_types::pb::log::{Reason, State};
+use eschaton_ports::{SCAN_ROWS_MAX, Table, Topic, TopicPartition};
+use eschaton_types::pb::log::{Checkpoint, Reason, State};
 use eschaton_types::pb::state::OutputRow;
 use eschaton_types::{Address, Network, TxId};
 use gossip_ingress::{Decision, Ingress, Submitter};
-use merkle_prover::Prover;
 use prost::Message;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::NodeConfig;
-use crate::caught_up::caught_up;
+use crate::caught_up::{caught_up, consumed};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -41,8 +40,8 @@ pub(crate) struct Query {
     health: Health,
     submitter: Submitter,
     decisions: broadcast::Sender<Arc<Decision>>,
-    gauges: Arc<[ShardGauges]>,
-    checkpoint: watch::Receiver<Option<eschaton_proof::SignedCheckpoint>>,
+    /// Of a resolver in this process.
+    gauges: Option<Arc<[ShardGauges]>>,
 }
 
 impl Query {
@@ -50,21 +49,20 @@ impl Query {
         config: &NodeConfig,
         ports: Ports,
         health: Health,
+        verifier_key: String,
         ingress: &Ingress,
-        resolver: &Resolver,
-        prover: &Prover,
+        resolver: Option<&Resolver>,
     ) -> Self {
         Self {
             network: config.network,
             shards: config.shards,
             started_ms: ports.clock.now_ms(),
-            verifier_key: prover.verifier().to_string(),
+            verifier_key,
             ports,
             health,
             submitter: ingress.submitter(),
             decisions: ingress.watcher(),
-            gauges: resolver.gauges(),
-            checkpoint: prover.latest(),
+            gauges: resolver.map(Resolver::gauges),
         }
     }
 
@@ -74,7 +72,8 @@ impl Query {
             .map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    async fn partition(&self, partition: u32, gauges: &ShardGauges) -> Result<api::PartitionStatus, Status> {
+    async fn partition(&self, partition: u32) -> Result<api::PartitionStatus, Status> {
+        let away = |error: String| Status::unavailable(error);
         let end = async |topic| {
             self.ports
                 .log
@@ -83,15 +82,39 @@ impl Query {
                 .map_err(|e| Status::unavailable(e.to_string()))
         };
         let worker = format!("{}/{partition}", conflict_resolver::GROUP);
-        let mark =
-            self.ports.store.watermark(&worker).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let mark = self.ports.store.watermark(&worker).await.map_err(|e| away(e.to_string()))?;
+        let ledger_end = end(Topic::Ledger).await?;
+        let next = mark.map_or(0, |mark| mark.input_next);
+        let at = TopicPartition { topic: Topic::Ledger, partition };
+        let all = consumed(self.ports.log.as_ref(), at, next, ledger_end).await;
+        let local = self.gauges.as_ref().and_then(|gauges| gauges.get(usize::try_from(partition).ok()?));
+        let pending = match local {
+            Some(gauges) => gauges.pending(),
+            None => self.pending_rows(partition).await?,
+        };
         Ok(api::PartitionStatus {
             partition,
-            ledger_end: end(Topic::Ledger).await?,
-            ledger_consumed: mark.map_or(0, |mark| mark.input_next),
+            ledger_end,
+            ledger_consumed: if all.map_err(|e| away(e.to_string()))? { ledger_end } else { next },
             decisions_end: end(Topic::Decisions).await?,
-            pending: gauges.pending(),
+            pending,
         })
+    }
+
+    /// Undecided transactions of another process's shard; at most a page is counted, which is the most there
+    /// can be.
+    async fn pending_rows(&self, shard: u32) -> Result<u64, Status> {
+        let prefix = keys::pending_prefix(shard);
+        let page = self.ports.store.scan(Table::Pending, &prefix, None, SCAN_ROWS_MAX).await;
+        let page = page.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(u64::try_from(page.rows.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The newest checkpoint of which the store knows.
+    async fn checkpoint(&self) -> Result<Option<Checkpoint>, Status> {
+        merkle_prover::newest_checkpoint(self.ports.store.as_ref())
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))
     }
 }
 
@@ -208,8 +231,8 @@ impl api::query_server::Query for Query {
 
     async fn get_status(&self, _: Request<api::GetStatusRequest>) -> Result<Response<api::Status>, Status> {
         let mut partitions = Vec::new();
-        for (partition, gauges) in (0u32..).zip(self.gauges.iter()) {
-            partitions.push(self.partition(partition, gauges).await?);
+        for partition in 0..self.shards {
+            partitions.push(self.partition(partition).await?);
         }
         let mut problems = self.health.problems();
         for partition in &partitions {
@@ -218,7 +241,7 @@ impl api::query_server::Query for Query {
                 problems.push(format!("shard {}: {lag} records are not consumed yet", partition.partition));
             }
         }
-        let checkpoint = self.checkpoint.borrow().as_ref().map(|signed| signed.body().clone());
+        let checkpoint = self.checkpoint().await?;
         Ok(Response::new(api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             network: self.network.name().to_owned(),
@@ -226,8 +249,8 @@ impl api::query_server::Query for Query {
             uptime_ms: self.ports.clock.now_ms().saturating_sub(self.started_ms),
             partitions,
             undecided: u64::try_from(self.submitter.undecided()).unwrap_or(u64::MAX),
-            checkpoint_number: checkpoint.as_ref().map(|body| body.number),
-            checkpoint_size: checkpoint.map_or(0, |body| body.size),
+            checkpoint_number: checkpoint.as_ref().map(|checkpoint| checkpoint.number),
+            checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
             verifier_key: self.verifier_key.clone(),
             problems,
         }))

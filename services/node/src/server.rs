@@ -17,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::faucet::Faucet;
+use crate::proofs::Gateway;
 use crate::query::Query;
 
 /// Calls that one connection may have under way.
@@ -24,11 +25,19 @@ const CALLS_PER_CONNECTION: usize = 256;
 
 /// What is served.
 pub(crate) struct Services {
-    pub(crate) ingress: IngressService,
-    pub(crate) query: Query,
-    pub(crate) proofs: ProofsService,
+    pub(crate) ingress: Option<IngressService>,
+    pub(crate) query: Option<Query>,
+    pub(crate) proofs: Proofs,
     /// On a development network.
     pub(crate) faucet: Option<Faucet>,
+}
+
+/// Where proofs are made.
+pub(crate) enum Proofs {
+    /// In this process, always.
+    Here(Box<ProofsService>),
+    /// In one process of a cluster.
+    Anywhere(Box<Gateway>),
 }
 
 /// Serves until `stop`, then answers what is under way.
@@ -40,7 +49,13 @@ pub(crate) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
-    let ingress = IngressServer::new(services.ingress).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let ingress = services
+        .ingress
+        .map(|ingress| IngressServer::new(ingress).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    let (here, anywhere) = match services.proofs {
+        Proofs::Here(service) => (Some(ProofsServer::new(*service)), None),
+        Proofs::Anywhere(gateway) => (None, Some(ProofsServer::new(*gateway))),
+    };
     let watch = {
         let stop = stop.clone();
         tokio::spawn(async move {
@@ -59,9 +74,10 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(20)));
     let router = server
         .add_service(health_service)
-        .add_service(ingress)
-        .add_service(QueryServer::new(services.query))
-        .add_service(ProofsServer::new(services.proofs))
+        .add_optional_service(ingress)
+        .add_optional_service(services.query.map(QueryServer::new))
+        .add_optional_service(here)
+        .add_optional_service(anywhere)
         .add_optional_service(services.faucet.map(FaucetServer::new));
     let router = match reflection() {
         Ok(reflection) => router.add_service(reflection),

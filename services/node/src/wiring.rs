@@ -1,6 +1,7 @@
-//! Which adapters, which services, in which order. The only file that names concrete adapters.
+//! Which adapters, which services, in which order.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use eschaton_embedded::{
     EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OpenError, OsRng, StoreOptions, SystemClock,
 };
 use eschaton_kit::{Health, Ports, Urgency, WorkerThread};
-use eschaton_ports::{Rng, Store};
+use eschaton_ports::{Log, Rng, Store};
+use eschaton_proof::VerifierKey;
 use eschaton_types::{Network, Rules};
 use gossip_ingress::{Ingress, IngressConfig};
 use merkle_prover::{Prover, ProverConfig};
@@ -18,8 +20,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
-use crate::{NodeConfig, faucet, identity, server};
+use crate::services::Service;
+use crate::{faucet, identity, proofs, server};
 
 /// How long connections may take to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -27,56 +31,99 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A running node.
 pub struct Node {
     grpc: SocketAddr,
+    verifier_key: String,
     health: Health,
     stop_serving: CancellationToken,
     stop_working: CancellationToken,
     serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
-    ingress: Ingress,
-    resolver: Resolver,
-    prover: Prover,
+    ingress: Option<Ingress>,
+    resolver: Option<Resolver>,
+    prover: Option<Prover>,
     store: Arc<dyn Store>,
 }
 
 impl Node {
-    /// Opens the data directory, starts the services from the log outwards, and serves.
+    /// Opens the engines, starts the services from the log outwards, and serves.
     pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let rng = OsRng::new().context("the system gives no randomness")?;
         identity::fix(&config, |path| Ok(FileSigner::open(path, &rng).map(drop)?))?;
-        let ports = open(&config, rng).await?;
+        // First, because a member of a cluster tells the others where it is reached.
+        let listener = TcpListener::bind(config.grpc).await.with_context(|| {
+            format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
+        })?;
+        let grpc = listener.local_addr()?;
+        let advertise = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
+        let ports = open(&config, rng, &advertise).await?;
         let health = Health::default();
         let issuer = (config.network == Network::Dev && config.native_issuer.is_none())
-            .then(|| identity::dev_issuer(&config.data_dir, config.network, ports.rng.as_ref()))
+            .then(|| identity::dev_issuer(&config.keys_dir, config.network, ports.rng.as_ref()))
             .transpose()?;
         let native_issuer = config.native_issuer.or_else(|| issuer.as_ref().map(|key| key.address()));
         let rules = Rules { network: config.network, native_issuer };
         let (stop_serving, stop_working) = (CancellationToken::new(), CancellationToken::new());
+        let verifier = VerifierKey::from_public(&config.origin, &ports.signer.public_key())?;
 
         let resolver_config =
             ResolverConfig { shards: config.shards, window_ms: config.window_ms, tick_ms: 20 };
-        let resolver = Resolver::start(&resolver_config, &ports, &health, &stop_working)?;
+        let resolver = config
+            .services
+            .has(Service::ConflictResolver)
+            .then(|| Resolver::start(&resolver_config, &ports, &health, &stop_working));
         let prover_config = ProverConfig {
             interval_ms: config.checkpoint_ms,
             ..ProverConfig::new(config.shards, config.origin.clone())
         };
-        let prover = Prover::start(&prover_config, &ports, &health, &stop_working)?;
+        let prover = config
+            .services
+            .has(Service::MerkleProver)
+            .then(|| Prover::start(&prover_config, &ports, &health, &stop_working))
+            .transpose()?;
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
             ..IngressConfig::new(rules, config.shards)
         };
-        let ingress = Ingress::start(ingress_config, &ports, &health, &stop_working).await?;
+        // Queries follow decisions as ingress does.
+        let (takes, answers) =
+            (config.services.has(Service::GossipIngress), config.services.has(Service::Query));
+        let ingress = match takes || answers {
+            true => Some(Ingress::start(ingress_config, &ports, &health, &stop_working).await?),
+            false => None,
+        };
 
-        let listener = TcpListener::bind(config.grpc).await.with_context(|| {
-            format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
-        })?;
-        let grpc = listener.local_addr()?;
-        let store = ports.store.clone();
-        let query = Query::new(&config, ports.clone(), health.clone(), &ingress, &resolver, &prover);
-        let faucet = issuer.map(|key| faucet::Faucet::new(key, &config, ports, ingress.submitter()));
-        let services =
-            server::Services { ingress: ingress.service(), query, proofs: prover.service(), faucet };
+        let query = ingress.as_ref().filter(|_| answers).map(|ingress| {
+            let verifier_key = verifier.to_string();
+            Query::new(&config, ports.clone(), health.clone(), verifier_key, ingress, resolver.as_ref())
+        });
+        let here = prover.as_ref().map(|prover| (prover.service(), prover.at_work()));
+        let proofs = match (&config.engines, here) {
+            // The only process: a question waits until the trees are loaded.
+            (Engines::Embedded { .. }, Some((service, _))) => server::Proofs::Here(Box::new(service)),
+            (_, here) => {
+                let here = here.map(|(service, at_work)| proofs::Here { service, at_work });
+                server::Proofs::Anywhere(Box::new(proofs::Gateway::new(here, ports.log.clone())))
+            }
+        };
+        let taking = ingress.as_ref().filter(|_| takes);
+        let faucet = taking
+            .zip(issuer)
+            .map(|(ingress, key)| faucet::Faucet::new(key, &config, ports.clone(), ingress.submitter()));
+        let services = server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet };
+        let store = ports.store;
         let serving = tokio::spawn(server::serve(listener, services, health.clone(), stop_serving.clone()));
-        Ok(Self { grpc, health, stop_serving, stop_working, serving, ingress, resolver, prover, store })
+        let verifier_key = verifier.to_string();
+        Ok(Self {
+            grpc,
+            verifier_key,
+            health,
+            stop_serving,
+            stop_working,
+            serving,
+            ingress,
+            resolver,
+            prover,
+            store,
+        })
     }
 
     /// Where it serves.
@@ -86,7 +133,7 @@ impl Node {
 
     /// The key that verifies its checkpoints (C2SP vkey).
     pub fn verifier_key(&self) -> String {
-        self.prover.verifier().to_string()
+        self.verifier_key.clone()
     }
 
     /// Resolves when a part cannot go on, with the reason.
@@ -104,18 +151,39 @@ impl Node {
             serving.abort();
         }
         self.stop_working.cancel();
-        self.ingress.join().await;
-        self.resolver.join().await;
-        self.prover.join().await;
+        if let Some(ingress) = self.ingress {
+            ingress.join().await;
+        }
+        if let Some(resolver) = self.resolver {
+            resolver.join().await;
+        }
+        if let Some(prover) = self.prover {
+            prover.join().await;
+        }
         self.store.flush().await?;
         Ok(())
     }
 }
 
-async fn open(config: &NodeConfig, rng: OsRng) -> anyhow::Result<Ports> {
-    let (dir, shards) = (config.data_dir.clone(), config.shards);
+async fn open(config: &NodeConfig, rng: OsRng, advertise: &str) -> anyhow::Result<Ports> {
     let rng: Arc<dyn Rng> = Arc::new(rng);
-    let signer = FileSigner::open(&dir.join(identity::NODE_KEY), rng.as_ref())?;
+    let signer = FileSigner::open(&config.keys_dir.join(identity::NODE_KEY), rng.as_ref())?;
+    let (log, store): (Arc<dyn Log>, Arc<dyn Store>) = match &config.engines {
+        Engines::Embedded { data_dir } => embedded(data_dir, config.shards).await?,
+        #[cfg(feature = "cluster")]
+        Engines::Cluster { kafka, cql } => {
+            let kafka = eschaton_kafka::KafkaConfig { client_id: advertise.to_owned(), ..(**kafka).clone() };
+            let log = eschaton_kafka::KafkaLog::open(kafka).await?;
+            let store = eschaton_cql::CqlStore::open(cql).await?;
+            (Arc::new(log), Arc::new(store))
+        }
+    };
+    #[cfg(not(feature = "cluster"))]
+    let _ = advertise;
+    Ok(Ports { log, store, clock: Arc::new(SystemClock), rng, signer: Arc::new(signer) })
+}
+
+async fn embedded(dir: &Path, shards: u32) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {
     // Journals are checked and replayed with blocking reads, on threads of their own.
     let (log_dir, store_dir) = (dir.join("log"), dir.join("store"));
     let log = opening("open-log", Urgency::Answering, move || {
@@ -133,13 +201,7 @@ async fn open(config: &NodeConfig, rng: OsRng) -> anyhow::Result<Ports> {
     for cut in cuts {
         tracing::info!(?cut, "the store's tail was torn; the log has what it lacks");
     }
-    Ok(Ports {
-        log: Arc::new(log),
-        store: Arc::new(store),
-        clock: Arc::new(SystemClock),
-        rng,
-        signer: Arc::new(signer),
-    })
+    Ok((Arc::new(log), Arc::new(store)))
 }
 
 /// Opens an engine on a thread of its own.

@@ -1,6 +1,9 @@
 //! One module for each command.
 
 pub(crate) mod checkpoint;
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
+pub(crate) mod config;
 mod facts;
 pub(crate) mod pay;
 pub(crate) mod prove;

@@ -12,3 +12,6 @@ mod proofs;
 mod restart;
 mod start_stop;
 mod trace;
+
+/// What [`kit::node::Node`] starts.
+const SHAPE: kit::node::Shape = kit::node::Shape::Embedded;

@@ -3,25 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use eschaton_api::ingress::Outcome;
-use eschaton_api::query::{ListOutputsRequest, OutputInfo};
-use eschaton_types::{Address, Network};
+use eschaton_types::Network;
 
 use crate::kit::money::{Mint, key, outpoint, pay, stranger};
 use crate::kit::node::Node;
 use crate::kit::rpc::Rpc;
 use crate::kit::until;
-
-async fn outputs(rpc: &Rpc, owner: Address) -> Vec<OutputInfo> {
-    let request = ListOutputsRequest {
-        address: owner.to_bytes(),
-        include_spent: true,
-        page_size: 1_000,
-        page_token: Bytes::new(),
-    };
-    rpc.query.clone().list_outputs(request).await.unwrap().into_inner().outputs
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_answers_calls_under_way_and_the_next_start_serves_the_same() {
@@ -53,10 +41,10 @@ async fn sigterm_answers_calls_under_way_and_the_next_start_serves_the_same() {
     let rpc = Rpc::connect(&node.url).await;
     let found = rpc.transaction(&payment.txid).await.unwrap();
     assert_eq!((found.state.as_str(), found.at_ms), ("ACCEPTED", answer.at_ms));
-    assert_eq!(outputs(&rpc, owner.address()).await[0].spent_by, payment.txid.to_bytes());
+    assert_eq!(rpc.outputs(owner.address()).await[0].spent_by, payment.txid.to_bytes());
     // Credited by the receiver's shard, which may have been told to stop before it came to that.
     let received =
-        until("the credit", async || Some(outputs(&rpc, receiver).await).filter(|all| !all.is_empty())).await;
+        until("the credit", async || Some(rpc.outputs(receiver).await).filter(|all| !all.is_empty())).await;
     assert_eq!((received.len(), received[0].amount), (1, 10), "{received:?}");
 }
 
@@ -94,7 +82,7 @@ fn a_directory_in_use_or_made_otherwise_is_refused() {
         &["--origin", "elsewhere.example"],
         &["origin eschaton.local/dev", "opened with elsewhere"],
     );
-    refused(dir.path(), &["--network", "main"], &["needs --native-issuer"]);
+    refused(dir.path(), &["--network", "main"], &["set --native-issuer"]);
     // Refusals changed nothing.
     Node::start(dir.path(), &[]).stop();
 }

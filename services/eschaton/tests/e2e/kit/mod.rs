@@ -1,6 +1,7 @@
 //! What the tests share. Every wait has a deadline; none is a mere sleep.
 
 pub(crate) mod cli;
+pub(crate) mod cluster;
 pub(crate) mod money;
 pub(crate) mod node;
 pub(crate) mod rpc;

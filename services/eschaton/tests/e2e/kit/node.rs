@@ -10,10 +10,22 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::{PATIENCE, cluster};
+
+/// What a test binary's nodes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One process on the embedded engines.
+    Embedded,
+    /// A process for each service on real engines; the node is the one that clients talk to.
+    #[allow(dead_code, reason = "the other test binary's")]
+    Cluster,
+}
 
 /// A node that serves. Dropped, it is killed.
 pub(crate) struct Node {
+    /// The other services' processes.
+    others: Vec<Node>,
     child: Child,
     stderr: Option<JoinHandle<String>>,
     /// `http://host:port`.
@@ -38,6 +50,14 @@ impl Node {
 
     /// As [`Node::start`]; an error is how it ended instead.
     pub(crate) fn try_start(data_dir: &Path, options: &[&str]) -> Result<Self, Ended> {
+        match crate::SHAPE {
+            Shape::Embedded => Self::process(data_dir, options),
+            Shape::Cluster => cluster::start(data_dir, options),
+        }
+    }
+
+    /// One process.
+    pub(crate) fn process(data_dir: &Path, options: &[&str]) -> Result<Self, Ended> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_eschaton"))
             .arg("run")
             .arg("--data-dir")
@@ -68,7 +88,7 @@ impl Node {
                 };
                 let url = format!("http://{}", text("grpc"));
                 let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
-                Ok(Self { child, stderr: Some(stderr), url, metrics, verifier_key })
+                Ok(Self { others: Vec::new(), child, stderr: Some(stderr), url, metrics, verifier_key })
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = wait(&mut child);
@@ -79,6 +99,18 @@ impl Node {
                 panic!("the node neither served nor ended within {PATIENCE:?}: {}", stderr.join().unwrap());
             }
         }
+    }
+
+    /// Is the one that clients talk to, among these.
+    pub(crate) fn with(mut self, others: Vec<Node>) -> Self {
+        self.others = others;
+        self
+    }
+
+    /// The process's id.
+    #[allow(dead_code, reason = "the other test binary's")]
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// As `kill -9`: no warning, no clean-up.
@@ -100,10 +132,14 @@ impl Node {
     }
 
     /// SIGTERM, and a clean end.
-    pub(crate) fn stop(self) -> Ended {
+    pub(crate) fn stop(mut self) -> Ended {
+        let others = std::mem::take(&mut self.others);
         self.signal_stop();
         let ended = self.ended();
         assert!(ended.status.success(), "{ended:?}");
+        for other in others {
+            other.stop();
+        }
         ended
     }
 }

@@ -5,8 +5,11 @@ use eschaton_api::MESSAGE_BYTES_MAX;
 use eschaton_api::ingress::ingress_client::IngressClient;
 use eschaton_api::ingress::{Outcome, SubmitBatch, SubmitRequest, SubmitResult, SubmitResults};
 use eschaton_api::query::query_client::QueryClient;
-use eschaton_api::query::{GetStatusRequest, GetTransactionRequest, Status as NodeStatus, TransactionInfo};
-use eschaton_types::{Transaction, TxId};
+use eschaton_api::query::{
+    GetStatusRequest, GetTransactionRequest, ListOutputsRequest, OutputInfo, Status as NodeStatus,
+    TransactionInfo,
+};
+use eschaton_types::{Address, Transaction, TxId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +46,28 @@ impl Rpc {
         let result = self.submit(&transaction.bytes).await.unwrap();
         assert_eq!(result.outcome(), Outcome::Accepted, "{result:?}");
         assert_eq!(result.txid, transaction.txid.to_bytes());
+    }
+
+    /// Submits again and again until it is decided; it must be accepted.
+    #[allow(dead_code, reason = "the other test binary's")]
+    pub(crate) async fn decide(&self, transaction: &Transaction) {
+        let result = super::until("a decision", async || {
+            let result = self.submit(&transaction.bytes).await.ok()?;
+            (result.outcome() != Outcome::Pending).then_some(result)
+        })
+        .await;
+        assert_eq!(result.outcome(), Outcome::Accepted, "{result:?}");
+    }
+
+    /// All outputs of an owner, at most a page, spent ones too.
+    pub(crate) async fn outputs(&self, owner: Address) -> Vec<OutputInfo> {
+        let request = ListOutputsRequest {
+            address: owner.to_bytes(),
+            include_spent: true,
+            page_size: 1_000,
+            page_token: Bytes::new(),
+        };
+        self.query.clone().list_outputs(request).await.unwrap().into_inner().outputs
     }
 
     pub(crate) async fn transaction(&self, txid: &TxId) -> Option<TransactionInfo> {

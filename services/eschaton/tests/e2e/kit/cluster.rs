@@ -1,0 +1,80 @@
+//! A cluster: real engines that somebody started, and a process for each service.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::node::{Ended, Node, collect, wait};
+
+/// What the processes of one cluster have in common: a directory and the names that follow from it.
+pub(crate) struct Cluster {
+    dir: PathBuf,
+    config: PathBuf,
+    options: Vec<String>,
+}
+
+/// An engine's address.
+fn engine(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set; start the engines and name them, or run .ci/test, which does both")
+    })
+}
+
+impl Cluster {
+    /// Makes topics and tables of its own, named after the directory.
+    pub(crate) fn new(dir: &Path, options: &[&str]) -> Result<Self, Ended> {
+        let name: String = dir.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
+        let name = format!("t{}", name.to_ascii_lowercase());
+        let (kafka, cql) = (engine("ESCHATON_TEST_KAFKA"), engine("ESCHATON_TEST_CQL"));
+        let config = dir.join("cluster.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "[kafka]\nbootstrap = \"{kafka}\"\ntopic_prefix = \"{name}\"\nreplication = 1\n\
+                 [cql]\nnodes = [\"{cql}\"]\nuser = \"cassandra\"\npassword = \"cassandra\"\nkeyspace = \"{name}\"\npartition_bits = 4\nmigrate.replicas = 1\n"
+            ),
+        )
+        .unwrap();
+        let cluster = Self {
+            dir: dir.to_owned(),
+            config,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+        };
+        let mut migrate = Command::new(env!("CARGO_BIN_EXE_eschaton"))
+            .arg("migrate")
+            .arg("--config")
+            .arg(&cluster.config)
+            .arg("--data-dir")
+            .arg(dir)
+            .args(options)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = collect(migrate.stderr.take().unwrap());
+        let status = wait(&mut migrate);
+        match status.success() {
+            true => Ok(cluster),
+            false => Err(Ended { status, stderr: stderr.join().unwrap() }),
+        }
+    }
+
+    /// One more process with these services.
+    pub(crate) fn add(&self, services: &str) -> Result<Node, Ended> {
+        let config = self.config.to_string_lossy();
+        let mut options = vec!["--config", &config, "--service", services];
+        options.extend(self.options.iter().map(String::as_str));
+        Node::process(&self.dir, &options)
+    }
+}
+
+/// A cluster in four processes; the one with ingress and queries is the node.
+pub(crate) fn start(dir: &Path, options: &[&str]) -> Result<Node, Ended> {
+    let cluster = Cluster::new(dir, options)?;
+    let others = ["conflict-resolver", "conflict-resolver", "merkle-prover"]
+        .map(|service| cluster.add(service))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(cluster.add("gossip-ingress,query")?.with(others))
+}

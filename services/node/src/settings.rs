@@ -1,0 +1,274 @@
+//! The configuration: a TOML file, overridden by the environment, overridden by options of the command
+//! line. Every key has one name: `window_ms` in the file, `ESCHATON_WINDOW_MS` in the environment,
+//! `--window-ms` as an option; keys of a section are joined by a dot, in the environment by two underscores
+//! (`kafka.bootstrap`, `ESCHATON_KAFKA__BOOTSTRAP`).
+
+mod layers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use eschaton_types::{Address, Network};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use layers::{Layers, Source};
+
+use crate::config::{Engines, NodeConfig};
+use crate::services::Services;
+
+/// All settings of a process, as written. [`Settings::node`] checks them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Services that this process runs.
+    pub services: Services,
+    /// Address of the gRPC services; port 0 picks a free one.
+    pub grpc: SocketAddr,
+    /// Address of the Prometheus endpoint; port 0 picks a free one.
+    pub metrics: SocketAddr,
+    /// `host:port` at which other processes of the cluster reach this one's gRPC; `grpc` unless given.
+    pub advertise: Option<String>,
+    /// What this process keeps is under this directory: with embedded engines everything, in a cluster only
+    /// `keys_dir` unless that is given.
+    pub data_dir: Option<PathBuf>,
+    /// The node's key, the same for all processes of a cluster; `data_dir` unless given.
+    pub keys_dir: Option<PathBuf>,
+    /// The ledger: `main`, `test` or `dev`. Fixed at first start.
+    #[serde(deserialize_with = "from_text", serialize_with = "to_text")]
+    pub network: Network,
+    /// Shards of the ledger, 1 to 256. Fixed at first start.
+    pub shards: u32,
+    /// Conflict window in milliseconds, 0 to 60,000; 0 accepts the first of two contenders at once.
+    pub window_ms: u64,
+    /// Address that may issue the native coin; needed on `main` and `test`.
+    pub native_issuer: Option<String>,
+    /// Origin line of the checkpoints (C2SP tlog-checkpoint). Fixed at first start.
+    pub origin: String,
+    /// Most transactions taken and not decided, 16 to 1,000,000.
+    pub undecided_max: u32,
+    /// Shortest time between two checkpoints in milliseconds, 10 to 60,000.
+    pub checkpoint_ms: u64,
+    /// Collector of traces (OTLP over gRPC); none unless given.
+    pub otlp: Option<String>,
+    /// Trace every n-th submission; 0 only those whose caller asks for it.
+    pub trace_one_in: u64,
+    /// Log filter.
+    pub log: String,
+    /// Kafka as the log; together with `cql`.
+    #[cfg(feature = "cluster")]
+    pub kafka: Option<eschaton_kafka::KafkaConfig>,
+    /// Scylla or Cassandra as the store; together with `kafka`.
+    #[cfg(feature = "cluster")]
+    pub cql: Option<eschaton_cql::CqlConfig>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            services: Services::default(),
+            grpc: SocketAddr::from(([127, 0, 0, 1], 7373)),
+            metrics: SocketAddr::from(([127, 0, 0, 1], 7374)),
+            advertise: None,
+            data_dir: None,
+            keys_dir: None,
+            network: Network::Dev,
+            shards: 4,
+            window_ms: 0,
+            native_issuer: None,
+            origin: "eschaton.local/dev".to_owned(),
+            undecided_max: 16_384,
+            checkpoint_ms: 100,
+            otlp: None,
+            trace_one_in: 0,
+            log: "warn".to_owned(),
+            #[cfg(feature = "cluster")]
+            kafka: None,
+            #[cfg(feature = "cluster")]
+            cql: None,
+        }
+    }
+}
+
+/// A setting that cannot be used: its key, its value, where it came from, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}{}: {problem}{}", shown(.value.as_ref()), from(key, .source_of.as_ref()))]
+pub struct SettingError {
+    /// The key as in the file.
+    pub key: String,
+    /// Its value, unless it is secret or absent.
+    pub value: Option<String>,
+    /// What is wrong and what to do.
+    pub problem: String,
+    /// Where the value came from, if it was set.
+    pub source_of: Option<Source>,
+}
+
+fn shown(value: Option<&String>) -> String {
+    value.map(|value| format!(" is {value}")).unwrap_or_default()
+}
+
+fn from(key: &str, source: Option<&Source>) -> String {
+    match source {
+        Some(source) => format!(" (set by {source})"),
+        // Not a key but a file, or a whole section.
+        None if key.contains(' ') || key == "kafka" || key == "cql" => String::new(),
+        None => {
+            let variable = key.to_ascii_uppercase().replace('.', "__");
+            let option = match key.contains('.') {
+                true => String::new(),
+                false => format!("--{}, ", key.replace('_', "-")),
+            };
+            format!("; set {option}ESCHATON_{variable} or {key} in the configuration file")
+        }
+    }
+}
+
+impl Settings {
+    /// What a node needs, or everything that is wrong.
+    pub fn node(&self, layers: &Layers) -> Result<NodeConfig, Vec<SettingError>> {
+        let mut wrong = Vec::new();
+        for (key, value, least, most) in [
+            ("shards", u64::from(self.shards), 1, 256),
+            ("window_ms", self.window_ms, 0, 60_000),
+            ("undecided_max", u64::from(self.undecided_max), 16, 1_000_000),
+            ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                wrong.push(layers.wrong(key, format!("it must be {least} to {most}")));
+            }
+        }
+        let native_issuer = match &self.native_issuer {
+            Some(text) => match Address::from_text(text, self.network) {
+                Ok(address) => Some(address),
+                Err(error) => {
+                    wrong.push(layers.wrong("native_issuer", error.to_string()));
+                    None
+                }
+            },
+            None if self.network != Network::Dev => {
+                let needed = format!("network {} needs the address that may issue its coin", self.network);
+                wrong.push(layers.wrong("native_issuer", needed));
+                None
+            }
+            None => None,
+        };
+        let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
+        let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
+        if keys_dir.is_none() && engines.is_some() {
+            let problem =
+                "there is no directory for the node's key, and no data_dir to keep it in".to_owned();
+            wrong.push(layers.wrong("keys_dir", problem));
+        }
+        match (engines, keys_dir) {
+            (Some(engines), Some(keys_dir)) if wrong.is_empty() => Ok(NodeConfig {
+                services: self.services.clone(),
+                engines,
+                keys_dir,
+                grpc: self.grpc,
+                advertise: self.advertise.clone(),
+                network: self.network,
+                shards: self.shards,
+                window_ms: self.window_ms,
+                native_issuer,
+                origin: self.origin.clone(),
+                undecided_max: usize::try_from(self.undecided_max).unwrap_or(usize::MAX),
+                trace_one_in: self.trace_one_in,
+                checkpoint_ms: self.checkpoint_ms,
+            }),
+            _ => Err(wrong),
+        }
+    }
+
+    /// Every setting that has a value, by key; secrets are hidden.
+    pub fn shown(&self, layers: &Layers) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        // Settings are tables, texts and numbers: they always have a TOML form.
+        if let Ok(toml::Value::Table(table)) = toml::Value::try_from(self) {
+            flatten("", table, layers, &mut shown);
+        }
+        shown
+    }
+
+    /// Embedded unless both engines of a cluster are set.
+    #[cfg(feature = "cluster")]
+    fn engines(&self, layers: &Layers) -> Result<Engines, SettingError> {
+        match (&self.kafka, &self.cql) {
+            (None, None) => self.embedded(layers),
+            (Some(kafka), Some(cql)) => {
+                let client_id = format!("eschaton-{}", std::process::id());
+                let kafka = eschaton_kafka::KafkaConfig {
+                    shards: self.shards,
+                    client_id: self.advertise.clone().unwrap_or(client_id),
+                    ..kafka.clone()
+                };
+                kafka.check().map_err(|error| layers.wrong("kafka", error.to_string()))?;
+                cql.check().map_err(|error| layers.wrong("cql", error.to_string()))?;
+                Ok(Engines::Cluster { kafka: Box::new(kafka), cql: Box::new(cql.clone()) })
+            }
+            (Some(_), None) => {
+                Err(layers.wrong("cql", "a cluster needs both engines; add the section".into()))
+            }
+            (None, Some(_)) => {
+                Err(layers.wrong("kafka", "a cluster needs both engines; add the section".into()))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn engines(&self, layers: &Layers) -> Result<Engines, SettingError> {
+        self.embedded(layers)
+    }
+
+    fn embedded(&self, layers: &Layers) -> Result<Engines, SettingError> {
+        if !self.services.is_all() {
+            let problem = "embedded engines serve one process, which runs all services; leave this out, or set \
+                           [kafka] and [cql]";
+            return Err(layers.wrong("services", problem.into()));
+        }
+        match &self.data_dir {
+            Some(data_dir) => Ok(Engines::Embedded { data_dir: data_dir.clone() }),
+            None => {
+                let problem = "there is no directory for the node's data, for example ./data";
+                Err(layers.wrong("data_dir", problem.into()))
+            }
+        }
+    }
+}
+
+/// A setting as it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its key.
+    pub key: String,
+    /// Its value in TOML's form.
+    pub value: String,
+    /// Where it came from; `None` is its default.
+    pub source: Option<Source>,
+}
+
+fn flatten(under: &str, table: toml::Table, layers: &Layers, shown: &mut Vec<Shown>) {
+    for (key, value) in table {
+        let key = if under.is_empty() { key } else { format!("{under}.{key}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, layers, shown),
+            value => {
+                let value = if layers::is_secret(&key) { "(hidden)".to_owned() } else { value.to_string() };
+                let source = layers.source(&key).cloned();
+                shown.push(Shown { key, value, source });
+            }
+        }
+    }
+}
+
+fn from_text<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn to_text<S: Serializer, T: std::fmt::Display>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[cfg(test)]
+mod tests;
