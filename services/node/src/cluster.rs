@@ -1,15 +1,19 @@
 //! What an operator does with a cluster besides running it: make its topics and tables, look at it whole.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use conflict_resolver::GROUP as RESOLVERS;
 use eschaton_cql::CqlStore;
+use eschaton_embedded::OsRng;
 use eschaton_kafka::KafkaLog;
 use eschaton_ports::{Log, Owner, Store, Topic, TopicPartition};
+use eschaton_types::Network;
 use merkle_prover::worker::GROUP as PROVERS;
 use serde::Serialize;
 
 use crate::caught_up::consumed;
 use crate::config::{Engines, NodeConfig};
+use crate::identity;
+use crate::wiring::fix_identity;
 
 /// A shard that has more undone is told of as a problem.
 const LAG_MAX: u64 = 10_000;
@@ -17,9 +21,15 @@ const LAG_MAX: u64 = 10_000;
 /// What was found and done, a line each.
 pub async fn migrate(config: &NodeConfig) -> anyhow::Result<Vec<String>> {
     let Engines::Cluster { kafka, cql } = &config.engines else { bail!(NOT_A_CLUSTER) };
+    let rng = OsRng::new().context("the system gives no randomness")?;
+    fix_identity(config, &rng)?;
+    if config.network == Network::Dev && config.native_issuer.is_none() {
+        identity::dev_issuer(&config.keys_dir, config.network, &rng)?;
+    }
     let topics = eschaton_kafka::migrate(kafka, kafka.replication).await?;
     let schema = eschaton_cql::migrate(cql).await?;
-    let mut lines: Vec<String> = topics.to_string().lines().map(str::to_owned).collect();
+    let mut lines = vec![format!("keys are in {}; give it to every process", config.keys_dir.display())];
+    lines.extend(topics.to_string().lines().map(str::to_owned));
     lines.push(schema.to_string());
     Ok(lines)
 }

@@ -27,6 +27,20 @@ struct Fixed {
     origin: String,
 }
 
+/// For a process of a cluster: what `migrate` recorded must be there and the same. Several processes that
+/// start at once must not each make a key of their own.
+#[cfg(feature = "cluster")]
+pub(crate) fn require(config: &NodeConfig) -> anyhow::Result<()> {
+    let path = config.keys_dir.join(FILE);
+    ensure!(
+        path.exists(),
+        "{} is not there; run `eschaton migrate` once, and give its directory {} to every process",
+        path.display(),
+        config.keys_dir.display()
+    );
+    fix(config, |_| bail!("this is not the first start"))
+}
+
 /// Records what never changes, or compares with what was recorded. `signer` makes the node's key.
 pub(crate) fn fix(
     config: &NodeConfig,

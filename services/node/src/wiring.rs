@@ -46,7 +46,11 @@ impl Node {
     /// Opens the engines, starts the services from the log outwards, and serves.
     pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let rng = OsRng::new().context("the system gives no randomness")?;
-        identity::fix(&config, |path| Ok(FileSigner::open(path, &rng).map(drop)?))?;
+        match &config.engines {
+            Engines::Embedded { .. } => fix_identity(&config, &rng)?,
+            #[cfg(feature = "cluster")]
+            Engines::Cluster { .. } => identity::require(&config)?,
+        }
         // First, because a member of a cluster tells the others where it is reached.
         let listener = TcpListener::bind(config.grpc).await.with_context(|| {
             format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
@@ -165,22 +169,33 @@ impl Node {
     }
 }
 
-async fn open(config: &NodeConfig, rng: OsRng, advertise: &str) -> anyhow::Result<Ports> {
+/// At first start: the node's key, and the record of what never changes.
+pub(crate) fn fix_identity(config: &NodeConfig, rng: &OsRng) -> anyhow::Result<()> {
+    identity::fix(config, |path| Ok(FileSigner::open(path, rng).map(drop)?))
+}
+
+pub(crate) async fn open(config: &NodeConfig, rng: OsRng, advertise: &str) -> anyhow::Result<Ports> {
     let rng: Arc<dyn Rng> = Arc::new(rng);
     let signer = FileSigner::open(&config.keys_dir.join(identity::NODE_KEY), rng.as_ref())?;
-    let (log, store): (Arc<dyn Log>, Arc<dyn Store>) = match &config.engines {
-        Engines::Embedded { data_dir } => embedded(data_dir, config.shards).await?,
+    let (log, store) = open_engines(config, advertise).await?;
+    Ok(Ports { log, store, clock: Arc::new(SystemClock), rng, signer: Arc::new(signer) })
+}
+
+/// The log and the store that a configuration names. `name` is this process's among those that use them.
+pub async fn open_engines(config: &NodeConfig, name: &str) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {
+    match &config.engines {
+        Engines::Embedded { data_dir } => {
+            let _ = name;
+            embedded(data_dir, config.shards).await
+        }
         #[cfg(feature = "cluster")]
         Engines::Cluster { kafka, cql } => {
-            let kafka = eschaton_kafka::KafkaConfig { client_id: advertise.to_owned(), ..(**kafka).clone() };
+            let kafka = eschaton_kafka::KafkaConfig { client_id: name.to_owned(), ..(**kafka).clone() };
             let log = eschaton_kafka::KafkaLog::open(kafka).await?;
             let store = eschaton_cql::CqlStore::open(cql).await?;
-            (Arc::new(log), Arc::new(store))
+            Ok((Arc::new(log), Arc::new(store)))
         }
-    };
-    #[cfg(not(feature = "cluster"))]
-    let _ = advertise;
-    Ok(Ports { log, store, clock: Arc::new(SystemClock), rng, signer: Arc::new(signer) })
+    }
 }
 
 async fn embedded(dir: &Path, shards: u32) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {

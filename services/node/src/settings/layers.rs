@@ -113,6 +113,10 @@ impl Layers {
                     section if section.ends_with(unknown) => section.to_owned(),
                     section => format!("{section}.{unknown}"),
                 };
+                if cfg!(not(feature = "cluster")) && ["kafka", "cql"].contains(&key.as_str()) {
+                    let built = "this program was built without the cluster's engines; build it with feature `cluster`";
+                    return self.wrong(&key, built.to_owned());
+                }
                 return self.wrong(&key, format!("there is no such key; {}", problem_tail(&problem)));
             }
             self.wrong(&key, problem)
