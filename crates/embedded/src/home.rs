@@ -9,6 +9,8 @@ use crate::journal::{self, MARK_KEY, Mark, Scan, Tolerance};
 
 const FORMAT: u32 = 1;
 const HEADER: &str = "header";
+/// The engine's own directory.
+pub(crate) const ENGINE: &str = "engine";
 
 /// Why a directory does not open.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +151,7 @@ impl Home {
     pub(crate) fn open(dir: &Path, kind: Kind, options: &EngineOptions) -> Result<Self, OpenError> {
         fs::create_dir_all(dir).map_err(OpenError::io(dir, "create directory"))?;
         let lock = lock(dir)?;
-        let engine = dir.join("engine");
+        let engine = dir.join(ENGINE);
         let recorded = read_header(dir)?;
         let created = recorded.is_none();
         let mark = match recorded {

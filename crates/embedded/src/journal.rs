@@ -165,6 +165,11 @@ pub(crate) fn holds_data(engine: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// The journal that is being written, if there is one.
+pub(crate) fn newest(engine: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(journals(engine)?.pop())
+}
+
 /// Journals, oldest first.
 fn journals(engine: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

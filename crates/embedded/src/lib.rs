@@ -13,11 +13,14 @@ mod log;
 mod rng;
 mod signer;
 mod store;
+mod write_behind;
 
 pub use clock::SystemClock;
 pub use home::OpenError;
 pub use journal::JournalCut;
-pub use log::{APPEND_BYTES_MAX, EmbeddedLog, GROUP_NAME_BYTES_MAX, LogOptions, OWNERS_MAX, OpenReport};
+pub use log::{
+    APPEND_BYTES_MAX, EmbeddedLog, GROUP_NAME_BYTES_MAX, LogImport, LogOptions, OWNERS_MAX, OpenReport,
+};
 pub use rng::OsRng;
 pub use signer::{FileSigner, SignerOpenError};
 pub use store::{EmbeddedStore, StoreOptions};

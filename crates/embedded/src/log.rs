@@ -3,6 +3,7 @@
 mod chunk;
 mod claim;
 mod committer;
+mod import;
 mod layout;
 mod open;
 mod partition;
@@ -24,6 +25,7 @@ use layout::Layout;
 use partition::Partition;
 use queue::{Command, Poison, Queue, invalid};
 
+pub use import::LogImport;
 pub use open::{LogOptions, OpenReport};
 pub use queue::{APPEND_BYTES_MAX, GROUP_NAME_BYTES_MAX, OWNERS_MAX};
 

@@ -15,8 +15,9 @@ use fjall::config::{
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use parking_lot::Mutex;
 
-use crate::home::{EngineOptions, Home, Kind};
+use crate::home::{ENGINE, EngineOptions, Home, Kind};
 use crate::journal::{MARK_KEY, Mark};
+use crate::write_behind::WriteBehind;
 use crate::{JournalCut, OpenError};
 
 const WATERMARKS: &str = "watermarks";
@@ -45,6 +46,8 @@ impl Default for StoreOptions {
 /// Rows on one machine's disk. Not synced until [`Store::flush`]: a crash of the machine loses the newest
 /// batches, a whole suffix of them, and the log has them.
 pub struct EmbeddedStore {
+    // First, for fields drop in order: it reads directories of the parts.
+    _write_behind: WriteBehind,
     parts: HashMap<Family, Part>,
 }
 
@@ -70,15 +73,17 @@ impl EmbeddedStore {
     /// journals, which is ordinary and harmless here.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Vec<JournalCut>), OpenError> {
         let mut parts = HashMap::new();
-        let mut cuts = Vec::new();
+        let (mut cuts, mut engines) = (Vec::new(), Vec::new());
         for family in Family::ALL {
             // The ledger's tables are the directory's own, the others have one each inside it.
             let dir = if family == Family::Ledger { dir.to_owned() } else { dir.join(family.name()) };
             let (part, cut) = Part::open(&dir, family, options)?;
             parts.insert(family, part);
+            engines.push(dir.join(ENGINE));
             cuts.extend(cut);
         }
-        Ok((Self { parts }, cuts))
+        let write_behind = WriteBehind::start(engines).map_err(OpenError::io(dir, "start a thread for"))?;
+        Ok((Self { _write_behind: write_behind, parts }, cuts))
     }
 
     fn part(&self, family: Family) -> Result<&Part, StoreError> {

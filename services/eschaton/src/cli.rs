@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 use crate::commands::cluster;
-use crate::commands::{checkpoint, config, pay, prove, status, tx, verify, wallet};
+use crate::commands::{checkpoint, config, pay, prove, status, transfer, tx, verify, wallet};
 use crate::run;
 use crate::session::NodeArgs;
 
@@ -37,6 +37,10 @@ pub(crate) enum Task {
     Run(Box<run::RunArgs>),
     /// Check or show the configuration
     Config(Box<config::ConfigCommand>),
+    /// Write everything of a stopped node or cluster into a directory
+    Export(Box<transfer::ExportArgs>),
+    /// Put an export into empty engines, and compare every row
+    Import(Box<transfer::ImportArgs>),
     /// Make a cluster's topics and tables, or bring them up to this version
     #[cfg(feature = "cluster")]
     Migrate(Box<cluster::MigrateArgs>),
@@ -123,6 +127,8 @@ mod tests {
             "eschaton run --service merkle-prover,query --config c.toml --grpc 127.0.0.1:0 --json".to_owned(),
             "eschaton config check --config c.toml".to_owned(),
             "eschaton config show --window-ms 5".to_owned(),
+            "eschaton export --data-dir d --to e --with-keys".to_owned(),
+            "eschaton import --config c.toml --from e --json".to_owned(),
         ] {
             assert!(parse(&line).is_ok(), "{line}: {}", parse(&line).unwrap_err());
         }
@@ -139,6 +145,7 @@ mod tests {
             ("eschaton prove output xyz", ErrorKind::ValueValidation),
             ("eschaton wallet new --network moon", ErrorKind::ValueValidation),
             ("eschaton wallet new --passphrase secret", ErrorKind::UnknownArgument),
+            ("eschaton export --data-dir d", ErrorKind::MissingRequiredArgument),
             ("eschaton status --timeout 0", ErrorKind::ValueValidation),
         ] {
             assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");

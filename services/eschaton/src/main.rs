@@ -48,6 +48,8 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     let task = match cli.task {
         Task::Run(args) => return run::run(*args),
         Task::Config(command) => return commands::config::perform(&command, out),
+        Task::Export(args) => return threaded()?.block_on(commands::transfer::perform_export(&args, out)),
+        Task::Import(args) => return threaded()?.block_on(commands::transfer::perform_import(&args, out)),
         #[cfg(feature = "cluster")]
         Task::Migrate(args) => return threaded()?.block_on(commands::cluster::migrate(&args, out)),
         #[cfg(feature = "cluster")]
@@ -60,7 +62,6 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// For commands that speak with engines.
-#[cfg(feature = "cluster")]
 fn threaded() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["eschaton-core", "eschaton-proof"],
     &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
     &["eschaton-ports", "eschaton-client"],
-    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver"],
+    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver", "eschaton-transfer"],
     &["eschaton-kit"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
     &["eschaton-node", "eschaton-sim"],
@@ -57,6 +57,7 @@ const WIRING: &[&str] = &[
     "services/node/src/cluster.rs",
     "services/node/src/config.rs",
     "services/node/src/settings.rs",
+    "services/node/src/transfer/engines.rs",
     "services/node/src/wiring.rs",
 ];
 

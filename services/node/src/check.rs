@@ -1,4 +1,4 @@
-//! Compares a stopped node's store with one that is decided anew from its log.
+//! Compares the store of a stopped node, or of a stopped cluster, with one that is decided anew from its log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,15 +7,14 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerSpec, replay};
-use eschaton_embedded::{
-    EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OsRng, StoreOptions, SystemClock,
-};
+use eschaton_embedded::{EmbeddedStore, OsRng, StoreOptions};
 use eschaton_kit::Ports;
 use eschaton_ports::{Row, SCAN_ROWS_MAX, Store, Table, Topic, TopicPartition};
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::{ProverSpec, ProverWorker};
 
-use crate::identity;
+use crate::config::NodeConfig;
+use crate::{identity, wiring};
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -38,24 +37,41 @@ pub async fn check(
     data_dir: &Path,
     scratch: &Path,
     window_ms: u64,
-    mut progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<CheckReport> {
     let (shards, origin) = identity::recorded(data_dir)?;
-    ensure!(!scratch.exists(), "{} exists; name a directory that does not", scratch.display());
-    let rng = Arc::new(OsRng::new()?);
-    let signer = Arc::new(FileSigner::open(&data_dir.join(identity::NODE_KEY), rng.as_ref())?);
-    let (log, _) = EmbeddedLog::open(&data_dir.join("log"), &LogOptions::new(shards))?;
-    let (store, _) = EmbeddedStore::open(&data_dir.join("store"), &StoreOptions::default())?;
-    let (fresh, _) = EmbeddedStore::open(scratch, &StoreOptions::default())?;
-    let ports =
-        Ports { log: Arc::new(log), store: Arc::new(store), clock: Arc::new(SystemClock), rng, signer };
-    let fresh: Arc<dyn Store> = Arc::new(fresh);
-    let config = ResolverConfig { shards, window_ms, tick_ms: 20 };
+    let config = NodeConfig { shards, origin, window_ms, ..NodeConfig::new(data_dir.to_owned()) };
+    check_engines(&config, scratch, progress).await
+}
 
+/// As [`check`], on whatever engines the configuration names. Every process that uses them must be stopped:
+/// one that still runs loses its shards to the check.
+pub async fn check_engines(
+    config: &NodeConfig,
+    scratch: &Path,
+    progress: impl FnMut(u64, u64),
+) -> anyhow::Result<CheckReport> {
+    ensure!(!scratch.exists(), "{} exists; name a directory that does not", scratch.display());
+    let ports = wiring::open(config, OsRng::new()?, "check").await?;
+    let (fresh, _) = EmbeddedStore::open(scratch, &StoreOptions::default())?;
+    let report = decide_anew(config, &ports, Arc::new(fresh), progress).await?;
+    std::fs::remove_dir_all(scratch).context("the scratch directory cannot be removed")?;
+    Ok(report)
+}
+
+/// Any log, its store, and an empty one.
+async fn decide_anew(
+    node: &NodeConfig,
+    ports: &Ports,
+    fresh: Arc<dyn Store>,
+    mut progress: impl FnMut(u64, u64),
+) -> anyhow::Result<CheckReport> {
+    let shards = node.shards;
+    let config = ResolverConfig { shards, window_ms: node.window_ms, tick_ms: 20 };
     let mut consumed = Vec::new();
     for shard in 0..shards {
         // Opening applies what the store lacks; nothing is consumed.
-        let spec = spec(&config, shard, &ports);
+        let spec = spec(&config, shard, ports);
         let position = Worker::open(spec).await?.next_input();
         consumed.push(position);
     }
@@ -71,25 +87,28 @@ pub async fn check(
         .await?;
     }
     for store in [ports.store.clone(), fresh.clone()] {
-        let spec = ProverSpec {
-            config: ProverConfig::new(shards, origin.clone()),
-            log: ports.log.clone(),
-            store,
-            clock: ports.clock.clone(),
-            signer: ports.signer.clone(),
-            publish: Box::new(|_| {}),
-        };
         // Opening rebuilds every checkpoint that the store lacks: on the fresh one, all of them.
-        ProverWorker::open(spec).await?;
+        ProverWorker::open(prover_spec(node, ports, store)).await?;
     }
     let mut report = compare(ports.store.as_ref(), fresh.as_ref()).await?;
     report.records = all;
-    drop(fresh);
-    std::fs::remove_dir_all(scratch).context("the scratch directory cannot be removed")?;
     Ok(report)
 }
 
-fn spec(config: &ResolverConfig, shard: u32, ports: &Ports) -> WorkerSpec<LedgerHost> {
+/// A prover that shows its checkpoints to nobody.
+pub(crate) fn prover_spec(node: &NodeConfig, ports: &Ports, store: Arc<dyn Store>) -> ProverSpec {
+    ProverSpec {
+        config: ProverConfig::new(node.shards, node.origin.clone()),
+        log: ports.log.clone(),
+        store,
+        clock: ports.clock.clone(),
+        signer: ports.signer.clone(),
+        publish: Box::new(|_| {}),
+    }
+}
+
+/// A shard's worker.
+pub(crate) fn spec(config: &ResolverConfig, shard: u32, ports: &Ports) -> WorkerSpec<LedgerHost> {
     WorkerSpec {
         group: GROUP.to_owned(),
         input: TopicPartition { topic: Topic::Ledger, partition: shard },
@@ -115,12 +134,8 @@ async fn compare(store: &dyn Store, fresh: &dyn Store) -> anyhow::Result<CheckRe
         loop {
             let pair = (left.next().await?, right.next().await?);
             for (hash, row) in hashes.iter_mut().zip([&pair.0, &pair.1]) {
-                if let Some((key, value)) = row {
-                    hash.update(&[row_tag(table)]);
-                    hash.update(&u64::try_from(key.len())?.to_be_bytes());
-                    hash.update(key);
-                    hash.update(&u64::try_from(value.len())?.to_be_bytes());
-                    hash.update(value);
+                if let Some(row) = row {
+                    add_row(hash, table, row);
                 }
             }
             if pair.0 != pair.1 && first_difference.is_none() {
@@ -136,8 +151,13 @@ async fn compare(store: &dyn Store, fresh: &dyn Store) -> anyhow::Result<CheckRe
     Ok(CheckReport { records: 0, rows, store_hash: left, replay_hash: right, first_difference })
 }
 
-fn row_tag(table: Table) -> u8 {
-    table as u8
+/// Adds a row to a hash over rows.
+pub(crate) fn add_row(hash: &mut blake3::Hasher, table: Table, (key, value): &Row) {
+    hash.update(&[table as u8]);
+    for part in [key, value] {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
 }
 
 fn difference(table: Table, (left, right): &(Option<Row>, Option<Row>)) -> String {
@@ -149,7 +169,7 @@ fn difference(table: Table, (left, right): &(Option<Row>, Option<Row>)) -> Strin
 }
 
 /// All rows of a table, a page at a time.
-struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     store: &'a dyn Store,
     table: Table,
     page: std::vec::IntoIter<Row>,
@@ -157,11 +177,11 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(store: &'a dyn Store, table: Table) -> Self {
+    pub(crate) fn new(store: &'a dyn Store, table: Table) -> Self {
         Self { store, table, page: Vec::new().into_iter(), next: Some(None) }
     }
 
-    async fn next(&mut self) -> anyhow::Result<Option<Row>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Row>> {
         loop {
             if let Some(row) = self.page.next() {
                 return Ok(Some(row));

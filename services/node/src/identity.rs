@@ -16,7 +16,8 @@ use crate::NodeConfig;
 const FILE: &str = "node.json";
 /// The node's Ed25519 identity.
 pub(crate) const NODE_KEY: &str = "node.key";
-const ISSUER_FILE: &str = "dev-issuer.key";
+/// The key that issues the native coin on a development network.
+pub(crate) const ISSUER_FILE: &str = "dev-issuer.key";
 
 #[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
@@ -122,7 +123,7 @@ pub(crate) fn dev_issuer(dir: &Path, network: Network, rng: &dyn Rng) -> anyhow:
 }
 
 /// All or nothing: a crash leaves the file whole or absent.
-fn write_durably(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+pub(crate) fn write_durably(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let (path, draft) = (dir.join(name), dir.join(format!("{name}.new")));
     let cannot = || format!("{} cannot be written", path.display());
     let mut file = OpenOptions::new()

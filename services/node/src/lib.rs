@@ -1,5 +1,5 @@
 //! A node's process: its settings, its services on the adapters that the settings name, its gRPC server.
-//! `wiring` and the offline `check` are the only files that open adapters.
+//! `wiring`, the offline `check` and `transfer/engines` are the only files that open adapters.
 
 mod caught_up;
 mod check;
@@ -13,12 +13,14 @@ mod query;
 mod server;
 mod services;
 mod settings;
+mod transfer;
 mod wiring;
 
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, check, check_engines};
 #[cfg(feature = "cluster")]
 pub use cluster::{ClusterState, Member, ShardState, cluster_state, migrate};
 pub use config::{Engines, NodeConfig};
 pub use services::{Service, Services};
 pub use settings::{Layers, SettingError, Settings, Shown, Source};
-pub use wiring::Node;
+pub use transfer::{Step, TransferReport, Watch, export, import};
+pub use wiring::{Node, open_engines};

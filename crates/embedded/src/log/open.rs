@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use eschaton_ports::TopicPartition;
-use fjall::KeyspaceCreateOptions;
 use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
+use fjall::{Keyspace, KeyspaceCreateOptions};
 
 use super::committer::{Committer, Owners, read_owners};
 use super::layout::Layout;
@@ -68,32 +68,49 @@ pub struct OpenReport {
     pub ends: Vec<(TopicPartition, u64)>,
 }
 
+/// A log's directory, checked and ours alone, before anybody writes.
+pub(super) struct Opened {
+    pub(super) home: Home,
+    pub(super) layout: Layout,
+    pub(super) meta: Keyspace,
+    pub(super) list: Vec<Partition>,
+    /// Of the last batch.
+    pub(super) sequence: u64,
+    pub(super) owners: Owners,
+}
+
+impl Opened {
+    pub(super) fn new(dir: &Path, options: &LogOptions) -> Result<Self, OpenError> {
+        if options.shards == 0 || options.shards > SHARDS_MAX {
+            let detail = format!("shards must be 1 to {SHARDS_MAX}, not {}", options.shards);
+            return Err(OpenError::Options { dir: dir.to_owned(), detail });
+        }
+        let kind = Kind::Log { shards: options.shards };
+        let engine_options = EngineOptions {
+            cache_bytes: options.block_cache_bytes,
+            journal_bytes_max: options.journal_bytes_max,
+        };
+        let home = Home::open(dir, kind, &engine_options)?;
+        let layout = Layout::new(options.shards);
+        let count = layout.all().count();
+        let memtable_bytes = (options.write_buffer_bytes / count as u64).clamp(1 << 20, 16 << 20);
+        let tail_bytes = options.tail_cache_bytes / count;
+
+        let meta = home.keyspace(META, || keyspace_options(memtable_bytes))?;
+        let mut list = Vec::with_capacity(count);
+        for at in layout.all() {
+            let keyspace = home.keyspace(&keyspace_name(at), || keyspace_options(memtable_bytes))?;
+            list.push(Partition::open(at, keyspace, tail_bytes).map_err(|detail| home.damaged(detail))?);
+        }
+        let sequence = home.seal(&meta)?;
+        let owners = read_owners(&meta).map_err(|detail| home.damaged(detail))?;
+        check_owners(&owners, &list).map_err(|detail| home.damaged(detail))?;
+        Ok(Self { home, layout, meta, list, sequence, owners })
+    }
+}
+
 pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, OpenReport), OpenError> {
-    if options.shards == 0 || options.shards > SHARDS_MAX {
-        let detail = format!("shards must be 1 to {SHARDS_MAX}, not {}", options.shards);
-        return Err(OpenError::Options { dir: dir.to_owned(), detail });
-    }
-    let kind = Kind::Log { shards: options.shards };
-    let engine_options = EngineOptions {
-        cache_bytes: options.block_cache_bytes,
-        journal_bytes_max: options.journal_bytes_max,
-    };
-    let home = Home::open(dir, kind, &engine_options)?;
-    let layout = Layout::new(options.shards);
-    let count = layout.all().count();
-    let memtable_bytes = (options.write_buffer_bytes / count as u64).clamp(1 << 20, 16 << 20);
-    let tail_bytes = options.tail_cache_bytes / count;
-
-    let meta = home.keyspace(META, || keyspace_options(memtable_bytes))?;
-    let mut list = Vec::with_capacity(count);
-    for at in layout.all() {
-        let keyspace = home.keyspace(&keyspace_name(at), || keyspace_options(memtable_bytes))?;
-        list.push(Partition::open(at, keyspace, tail_bytes).map_err(|detail| home.damaged(detail))?);
-    }
-    let sequence = home.seal(&meta)?;
-    let owners = read_owners(&meta).map_err(|detail| home.damaged(detail))?;
-    check_owners(&owners, &list).map_err(|detail| home.damaged(detail))?;
-
+    let Opened { home, layout, meta, list, sequence, owners } = Opened::new(dir, options)?;
     let Home { dir, db, mark, scan, created, lock, .. } = home;
     let ends: Vec<(TopicPartition, u64)> =
         list.iter().map(|partition| (partition.at, partition.end())).collect();

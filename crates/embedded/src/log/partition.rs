@@ -57,8 +57,8 @@ impl Partition {
         }
         let mut tail = Tail::default();
         for chunk in last.into_iter().rev() {
-            if !tail.chunks.is_empty() && chunk.base != tail.end {
-                return Err(format!("partition {at} has a gap from offset {} to {}", tail.end, chunk.base));
+            if !tail.chunks.is_empty() && chunk.before != tail.end {
+                return Err(format!("partition {at} has a gap from offset {} to {}", tail.end, chunk.before));
             }
             tail.push(Arc::new(chunk), tail_bytes_max);
         }
@@ -149,8 +149,8 @@ impl Partition {
         if more && after.start < after.end {
             for row in self.keyspace.range(after) {
                 let chunk = Arc::new(decode_row(self.at, row)?);
-                if chunk.base != page.next {
-                    return Err(self.damaged(page.next));
+                if chunk.before != newest.end() {
+                    return Err(self.damaged(newest.end()));
                 }
                 more = page.take(&chunk);
                 newest = chunk;
@@ -163,16 +163,25 @@ impl Partition {
         if more && page.next < end { Err(self.damaged(page.next)) } else { Ok(()) }
     }
 
-    /// The row that holds a published offset.
+    /// The row that holds a published offset, or the first one after the gap that it lies in.
     fn row_with(&self, offset: u64) -> Result<Arc<Chunk>, LogError> {
-        let holds = |chunk: &Chunk| (chunk.base..chunk.end()).contains(&offset);
         let known = self.cold.lock().clone();
-        if let Some(chunk) = known.filter(|chunk| holds(chunk)) {
+        if let Some(chunk) = known.filter(|chunk| chunk.covers(offset)) {
             return Ok(chunk);
         }
         let row = self.keyspace.range(..=offset.to_be_bytes()).next_back();
-        let chunk = decode_row(self.at, row.ok_or_else(|| self.damaged(offset))?)?;
-        if holds(&chunk) { Ok(Arc::new(chunk)) } else { Err(self.damaged(offset)) }
+        let chunk = row.map(|row| decode_row(self.at, row)).transpose()?;
+        let end = chunk.as_ref().map_or(0, Chunk::end);
+        if let Some(chunk) = chunk.filter(|_| offset < end) {
+            return Ok(Arc::new(chunk));
+        }
+        let row = self.keyspace.range(offset.to_be_bytes()..).next();
+        let after = decode_row(self.at, row.ok_or_else(|| self.damaged(offset))?)?;
+        if after.before == end && after.covers(offset) {
+            Ok(Arc::new(after))
+        } else {
+            Err(self.damaged(offset))
+        }
     }
 
     fn damaged(&self, offset: u64) -> LogError {
@@ -214,4 +223,83 @@ fn decode_row(at: TopicPartition, row: fjall::Guard) -> Result<Chunk, LogError> 
         .map_err(|_| fatal(format!("a row of {at} has the key {}", hex::encode(&*key))))?;
     chunk::decode(base, &Bytes::copy_from_slice(&value))
         .map_err(|wrong| fatal(format!("row {base} of partition {at} is damaged: {wrong}")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use eschaton_ports::Topic;
+    use fjall::{Database, KeyspaceCreateOptions};
+
+    use super::*;
+
+    const AT: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 0 };
+    /// Offsets of rows with gaps in and between them, from the very beginning.
+    const ROWS: [&[u64]; 5] = [&[3, 4], &[5], &[9, 12], &[13], &[20]];
+
+    fn record(offset: u64) -> LogRecord {
+        LogRecord { offset, at_ms: offset, id: None, trace: None, payload: Bytes::from(vec![1; 40]) }
+    }
+
+    /// A partition with these rows of [`ROWS`], in a directory that goes with it.
+    fn stored(present: &[usize]) -> (tempfile::TempDir, Keyspace) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::builder(dir.path()).open().unwrap();
+        let keyspace = db.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
+        let mut before = 0;
+        for (index, offsets) in ROWS.iter().enumerate() {
+            let records: Vec<_> = offsets.iter().copied().map(record).collect();
+            let (chunk, row) = chunk::encode_sparse(before, &records).unwrap();
+            if present.contains(&index) {
+                keyspace.insert(chunk.base.to_be_bytes(), &row[..]).unwrap();
+            }
+            before = chunk.end();
+        }
+        (dir, keyspace)
+    }
+
+    fn offsets(records: &[LogRecord]) -> Vec<u64> {
+        records.iter().map(|record| record.offset).collect()
+    }
+
+    #[test]
+    fn gaps_are_read_over_from_memory_and_from_disk() {
+        let (_dir, keyspace) = stored(&[0, 1, 2, 3, 4]);
+        let all: Vec<u64> = ROWS.concat();
+        for tail_bytes in [1 << 20, 1] {
+            let partition = Partition::open(AT, keyspace.clone(), tail_bytes).unwrap();
+            assert_eq!(partition.end(), 21);
+            for from in 0..22 {
+                let expected: Vec<u64> = all.iter().copied().filter(|offset| *offset >= from).collect();
+                let read = partition.read(from, 100, 1 << 20).unwrap();
+                // A page may end with its row.
+                let mut found = offsets(&read);
+                while let Some(last) = found.last().copied().filter(|last| *last < 20) {
+                    found.extend(offsets(&partition.read(last + 1, 100, 1 << 20).unwrap()));
+                }
+                assert_eq!(found, expected, "from {from}");
+                let one = partition.read(from, 1, 1).unwrap();
+                assert_eq!(offsets(&one), expected.get(..1).unwrap_or_default(), "one from {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_row_is_no_gap() {
+        for lost in 0..4 {
+            let present: Vec<usize> = (0..5).filter(|index| *index != lost).collect();
+            let (_dir, keyspace) = stored(&present);
+            let opened = Partition::open(AT, keyspace, 1);
+            match lost {
+                // Nothing at all stands before what is there.
+                0 => {
+                    let partition = opened.unwrap();
+                    assert!(partition.read(0, 100, 1 << 20).is_err());
+                    assert!(partition.read(3, 100, 1 << 20).is_err());
+                    assert_eq!(offsets(&partition.read(5, 1, 1).unwrap()), [5]);
+                }
+                _ => assert!(opened.is_err(), "row {lost}"),
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod pay;
 pub(crate) mod prove;
 mod show;
 pub(crate) mod status;
+pub(crate) mod transfer;
 pub(crate) mod tx;
 pub(crate) mod verify;
 pub(crate) mod wallet;

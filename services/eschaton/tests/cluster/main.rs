@@ -12,6 +12,7 @@ mod double_spend;
 #[path = "../e2e/kit/mod.rs"]
 #[allow(dead_code, reason = "shared with tests that use all of it")]
 mod kit;
+mod moving;
 #[path = "../e2e/pay.rs"]
 mod pay;
 #[path = "../e2e/proofs.rs"]

@@ -5,6 +5,7 @@
 mod bad_input;
 mod double_spend;
 mod kit;
+mod moving;
 mod observe;
 mod overload;
 mod pay;
