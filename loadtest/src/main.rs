@@ -3,14 +3,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "measures real time")]
 
+mod anew;
 mod bound;
 mod closed;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod contend;
+mod contest;
+#[cfg(feature = "cluster")]
+mod faults;
 mod kills;
 mod live;
+mod lookup;
 mod node;
 mod open;
 mod plot;
+mod process;
 mod report;
 mod scenario;
 mod workload;
@@ -38,11 +46,23 @@ enum Scenario {
     Kills(kills::KillsArgs),
     /// Two payments of one output at once over different connections: exactly one is accepted
     Contend(contend::ContendArgs),
+    /// Payments through services in processes of their own, over Kafka and Cassandra that run already, and
+    /// what these engines take by themselves
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::ClusterArgs),
+    /// A cluster whose processes and engines are killed, stopped and restarted under load: nothing
+    /// acknowledged is lost, nothing is spent twice, and the store equals a replay of the log
+    #[cfg(feature = "cluster")]
+    Faults(faults::FaultsArgs),
     /// The machine's bound alone: BIP 340 verifications per second on all cores
     Bound,
     /// The node under test, in a process of its own (started by the other scenarios)
     #[command(hide = true)]
     Node(node::NodeArgs),
+    /// Some services of a cluster, in a process of their own (started by the other scenarios)
+    #[cfg(feature = "cluster")]
+    #[command(hide = true)]
+    Service(cluster::ServiceArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,6 +75,12 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Scenario::Node(args) => runtime()?.block_on(node::serve(args)),
+        #[cfg(feature = "cluster")]
+        Scenario::Cluster(args) => runtime()?.block_on(cluster::run(args)),
+        #[cfg(feature = "cluster")]
+        Scenario::Faults(args) => runtime()?.block_on(faults::run(args)),
+        #[cfg(feature = "cluster")]
+        Scenario::Service(args) => runtime()?.block_on(cluster::serve(args)),
     }
 }
 

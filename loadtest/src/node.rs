@@ -1,15 +1,21 @@
 //! The node under test as a child process, so that its CPU and memory are its own.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use eschaton_kit::{Telemetry, TelemetryConfig};
 use eschaton_node::{Node, NodeConfig};
 use eschaton_types::{Address, Network};
+
+use crate::process;
+
+/// A start or an end that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Args)]
 pub(crate) struct NodeArgs {
@@ -23,7 +29,7 @@ pub(crate) struct NodeArgs {
     metrics: Option<std::net::SocketAddr>,
 }
 
-/// Serves until standard input closes: a parent that dies takes its node with it.
+/// A whole node on the embedded engines.
 pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
     let config = NodeConfig {
         grpc: ([127, 0, 0, 1], 0).into(),
@@ -32,19 +38,31 @@ pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
         ..NodeConfig::new(args.data_dir)
     };
     if let Some(metrics) = args.metrics {
-        Telemetry::start(&TelemetryConfig { metrics, otlp: None, log: "warn".to_owned(), log_json: false })?;
+        telemetry(metrics)?;
     }
+    serve_until_told(config).await
+}
+
+/// Metrics, and messages on standard error.
+pub(crate) fn telemetry(metrics: std::net::SocketAddr) -> anyhow::Result<()> {
+    let log = std::env::var("ESCHATON_LOADTEST_LOG").unwrap_or_else(|_| "warn".to_owned());
+    Telemetry::start(&TelemetryConfig { metrics, otlp: None, log, log_json: false })?;
+    Ok(())
+}
+
+/// Serves until standard input closes: a parent that dies takes its nodes with it.
+pub(crate) async fn serve_until_told(config: NodeConfig) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
     println!("{}", node.grpc());
     let closed = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
     tokio::select! {
         _ = closed => {}
-        failed = node.failed() => anyhow::bail!("the node failed: {failed}"),
+        failed = node.failed() => bail!("the node failed: {failed}"),
     }
     node.stop().await
 }
 
-/// A node in a child process.
+/// A node in a child process. Dropped, it is killed.
 pub(crate) struct Running {
     child: Child,
     pub(crate) url: String,
@@ -54,7 +72,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a node and kills it after a moment, whether or not it serves by then.
     pub(crate) fn start_and_kill(data_dir: &Path, issuer: &Address, after: Duration) -> anyhow::Result<()> {
-        let mut child = Self::spawn(data_dir, issuer, 16_384)?;
+        let mut child = spawn(embedded(data_dir, issuer, 16_384), Stdio::inherit())?;
         std::thread::sleep(after);
         child.kill()?;
         child.wait()?;
@@ -62,51 +80,59 @@ impl Running {
     }
 
     pub(crate) fn start(data_dir: &Path, issuer: &Address, undecided_max: usize) -> anyhow::Result<Self> {
-        let began = Instant::now();
-        let mut child = Self::spawn(data_dir, issuer, undecided_max)?;
-        let stdout = child.stdout.take().context("the node has no standard output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
-        Ok(Self { child, url: format!("http://{}", line.trim()), started_in: began.elapsed() })
+        Self::launch(embedded(data_dir, issuer, undecided_max), Stdio::inherit())
     }
 
-    fn spawn(data_dir: &Path, issuer: &Address, undecided_max: usize) -> anyhow::Result<Child> {
-        Command::new(std::env::current_exe()?)
-            .arg("node")
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--native-issuer", &issuer.to_text(Network::Dev)])
-            .args(["--undecided-max", &undecided_max.to_string()])
-            .args(
-                std::env::var("ESCHATON_LOADTEST_METRICS").iter().flat_map(|address| ["--metrics", address]),
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the node's process does not start")
+    /// Starts this program with the arguments of one of its serving subcommands; returns when it serves.
+    pub(crate) fn launch(
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+        stderr: Stdio,
+    ) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let child = spawn(arguments, stderr)?;
+        let mut node = Self { child, url: String::new(), started_in: Duration::ZERO };
+        let stdout = node.child.stdout.take().context("the node has no standard output")?;
+        let (sender, address) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // A line that does not come is an empty one; nobody may be waiting for it any more.
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let line = address
+            .recv_timeout(PATIENCE)
+            .with_context(|| format!("the node does not serve after {} s", PATIENCE.as_secs()))?;
+        ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
+        node.url = format!("http://{}", line.trim());
+        node.started_in = began.elapsed();
+        Ok(node)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Seconds of CPU that the node has used.
     pub(crate) fn cpu_s(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').context("no process name")?.1.split_whitespace().collect();
-        let ticks =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok()).context("no such field");
-        // Linux counts in hundredths of a second (USER_HZ) on every architecture that we run on.
-        Ok(f64::from(ticks(11)? + ticks(12)?) / 100.0)
+        process::cpu_s(self.pid())
     }
 
     /// Resident memory in MiB: now, and the most it ever was.
     pub(crate) fn memory_mib(&self) -> anyhow::Result<(f64, f64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).context("no such field")?;
-            let kib: u32 = line.split_whitespace().nth(1).context("no value")?.parse()?;
-            anyhow::Ok(f64::from(kib) / 1024.0)
-        };
-        Ok((field("VmRSS:")?, field("VmHWM:")?))
+        process::memory_mib(self.pid())
+    }
+
+    /// How it ended, if it did so by itself.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .context("a node's process takes no signal; has it ended?")
     }
 
     /// As `kill -9`: no warning, no clean-up.
@@ -119,8 +145,47 @@ impl Running {
     /// Drains and waits for the end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
-        let status = self.child.wait()?;
+        let status = self.wait()?;
         ensure!(status.success(), "the node ended with {status}");
         Ok(())
     }
+
+    fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the node was told to stop and has not ended after {} s", PATIENCE.as_secs())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended long ago. SIGKILL reaches one that is stopped, too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn embedded(data_dir: &Path, issuer: &Address, undecided_max: usize) -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<std::ffi::OsString> = vec!["node".into(), "--data-dir".into(), data_dir.into()];
+    arguments.extend(["--native-issuer".into(), issuer.to_text(Network::Dev).into()]);
+    arguments.extend(["--undecided-max".into(), undecided_max.to_string().into()]);
+    if let Ok(metrics) = std::env::var("ESCHATON_LOADTEST_METRICS") {
+        arguments.extend(["--metrics".into(), metrics.into()]);
+    }
+    arguments
+}
+
+fn spawn(arguments: impl IntoIterator<Item: AsRef<OsStr>>, stderr: Stdio) -> anyhow::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .context("the node's process does not start")
 }

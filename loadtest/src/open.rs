@@ -23,21 +23,26 @@ pub(crate) struct Open {
     pub(crate) latency: Histogram<u64>,
 }
 
-/// Sends `rate` payments per second for `seconds`, from `payments[first..]`.
+/// Streams to an embedded node.
+pub(crate) const STREAMS: usize = 4;
+
+/// Sends `rate` payments per second for `seconds`, from `payments[first..]`, over so many streams. A node works on
+/// 32 batches of a stream at once and batches are small here, so the streams bound how many payments wait for
+/// their decisions: they must be enough for `rate` times the latency.
 pub(crate) async fn run(
     url: &str,
     payments: Arc<Vec<Payment>>,
     first: usize,
     rate: f64,
     seconds: f64,
+    streams: usize,
     bar: &ProgressBar,
 ) -> anyhow::Result<Open> {
-    const STREAMS: usize = 4;
     const BATCH_MAX: usize = 1_024;
     let in_flight: InFlight = InFlight::default();
     let mut senders = Vec::new();
     let mut readers = Vec::new();
-    for _ in 0..STREAMS {
+    for _ in 0..streams {
         let Stream { send, mut receive } = Stream::open(connect(url).await?).await?;
         // Room between the clock and the stream: what the node does not take yet waits here, and ages.
         let (queue, mut queued) = mpsc::unbounded_channel::<SubmitBatch>();
@@ -84,7 +89,7 @@ pub(crate) async fn run(
             if let Ok(mut map) = in_flight.lock() {
                 map.insert(batch_id, (first + sent, times));
             }
-            let stream = usize::try_from(batch_id)? % STREAMS;
+            let stream = usize::try_from(batch_id)? % streams;
             senders[stream].send(SubmitBatch { id: batch_id, transactions, no_wait: false })?;
             batch_id += 1;
             sent = last;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// What one run of scenario `payments` found.
@@ -46,8 +47,7 @@ pub(crate) struct Payments {
 
 impl Payments {
     pub(crate) fn print(&self) {
-        println!();
-        for (what, value) in [
+        table(&[
             ("accepted, closed loop", format!("{:.0}/s", self.accepted_per_s)),
             ("bound (BIP 340 verifications)", format!("{:.0}/s on {} cores", self.bound_per_s, self.cores)),
             ("ratio", format!("{:.3}", self.ratio)),
@@ -74,14 +74,22 @@ impl Payments {
             ("live outputs before", self.outputs_before.to_string()),
             ("restart until it serves", format!("{:.2} s", self.restart_s)),
             ("acknowledged / lost", format!("{} / {}", self.acknowledged, self.lost)),
-        ] {
-            println!("  {what:<32} {value}");
-        }
+        ]);
     }
+}
 
-    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
+/// For people.
+pub(crate) fn table(rows: &[(&str, String)]) {
+    println!();
+    for (what, value) in rows {
+        println!("  {what:<32} {value}");
     }
+}
+
+/// For machines.
+pub(crate) fn write(path: &Path, result: &impl Serialize) -> anyhow::Result<()> {
+    let written = std::fs::write(path, serde_json::to_vec_pretty(result)?);
+    written.with_context(|| format!("{} cannot be written; name another with --json", path.display()))
 }
 
 /// Processor's name and the checkout's commit, for the record.

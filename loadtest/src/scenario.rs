@@ -2,15 +2,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use clap::Args;
-use eschaton_api::query::GetTransactionRequest;
-use eschaton_api::query::query_client::QueryClient;
-use futures::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::live::{connect, submit_all};
+use crate::live::submit_all;
+use crate::lookup::lost;
 use crate::node::Running;
 use crate::open::count;
 use crate::workload::{Payment, Workload};
@@ -50,32 +48,20 @@ pub(crate) struct PaymentsArgs {
 pub(crate) async fn payments(args: PaymentsArgs) -> anyhow::Result<()> {
     ensure!(args.seconds >= 1.0 && args.seconds <= 3_600.0, "--seconds must be 1 to 3600");
     std::fs::create_dir_all(&args.data_dir)?;
-    let workload = Workload::new(run_id()?)?;
+    let workload = Arc::new(Workload::new(run_id()?)?);
     let (half, quarter) = (args.seconds / 2.0, if args.no_overload { 0.0 } else { args.seconds / 4.0 });
     let before = measure_bound().await?;
 
     // No node accepts more than it can verify; the closed loop is unlikely to reach 0.7 of that.
     let most = whole(before * 0.7 * half) + whole(before * 0.35 * half) + whole(before * 2.1 * quarter);
-    let bar = bar("signing payments", most);
-    let signing = bar.clone();
-    let (workload, made) = tokio::task::spawn_blocking(move || {
-        let made = workload.payments(most, &signing);
-        (workload, made)
-    })
-    .await?;
-    let (issuances, payments) = made?;
-    bar.finish_and_clear();
-    let payments = Arc::new(payments);
+    let (issuances, payments) = sign(&workload, most).await?;
 
     let node = Running::start(&args.data_dir, &workload.issuer(), 16_384)?;
-    fill(&node, &workload, args.outputs).await?;
-    let filling = self::bar("creating the payments' outputs", u64::try_from(issuances.len())?);
-    submit_all(&node.url, issuances, 8, &filling).await?;
-    filling.finish_and_clear();
+    fill(&node.url, &workload, args.outputs, issuances).await?;
     settle(&node).await?;
 
     let limit = usize::try_from(whole(before * 0.7 * half))?;
-    let shown = self::bar("closed loop", u64::try_from(limit)?);
+    let shown = bar("closed loop", u64::try_from(limit)?);
     let cpu = node.cpu_s()?;
     let fast = closed::run(&node.url, payments.clone(), limit, half, &shown).await?;
     settle(&node).await?;
@@ -86,8 +72,8 @@ pub(crate) async fn payments(args: PaymentsArgs) -> anyhow::Result<()> {
     let accepted_per_s = accepted / fast.seconds;
 
     let rate = args.rate.unwrap_or(accepted_per_s / 2.0);
-    let shown = self::bar("open loop at half load", whole(rate * half));
-    let calm = open::run(&node.url, payments.clone(), fast.used, rate, half, &shown).await?;
+    let shown = bar("open loop at half load", whole(rate * half));
+    let calm = open::run(&node.url, payments.clone(), fast.used, rate, half, open::STREAMS, &shown).await?;
     shown.finish_and_clear();
 
     let mut acknowledged: Vec<usize> = fast.acknowledged.iter().chain(&calm.acknowledged).copied().collect();
@@ -113,9 +99,10 @@ pub(crate) async fn payments(args: PaymentsArgs) -> anyhow::Result<()> {
     unexpected.add(&calm.counts);
     if quarter > 0.0 {
         let rate = accepted_per_s * 3.0;
-        let shown = self::bar("open loop at three times the most", whole(rate * quarter));
+        let shown = bar("open loop at three times the most", whole(rate * quarter));
         let first = fast.used + calm.used;
-        let flood = open::run(&node.url, payments.clone(), first, rate, quarter, &shown).await?;
+        let flood =
+            open::run(&node.url, payments.clone(), first, rate, quarter, open::STREAMS, &shown).await?;
         shown.finish_and_clear();
         result.overload_offered_per_s = count(flood.used) / quarter;
         result.overload_accepted_per_s = real(flood.counts.accepted) / flood.seconds;
@@ -133,14 +120,14 @@ pub(crate) async fn payments(args: PaymentsArgs) -> anyhow::Result<()> {
     node.stop()?;
     let node = Running::start(&args.data_dir, &workload.issuer(), 16_384)?;
     result.restart_s = node.started_in.as_secs_f64();
-    result.lost = lost(&node, &payments, &acknowledged).await?;
+    result.lost = lost(&node.url, &payments, &acknowledged).await?;
     node.stop()?;
     let after = measure_bound().await?;
     result.bound_per_s = f64::midpoint(before, after);
     result.ratio = result.accepted_per_s / result.bound_per_s;
     result.print();
     if let Some(path) = &args.json {
-        result.write(path)?;
+        report::write(path, &result)?;
     }
     if let Some(path) = &args.plot {
         let title = format!("Payments at {:.0}/s, half of the most", result.half_load_per_s);
@@ -154,7 +141,26 @@ async fn measure_bound() -> anyhow::Result<f64> {
     tokio::task::spawn_blocking(|| bound::verifications_per_s(2.0)).await?
 }
 
-async fn fill(node: &Running, workload: &Workload, outputs: u64) -> anyhow::Result<()> {
+/// Issuances, and the payments that spend what they create.
+pub(crate) async fn sign(
+    workload: &Arc<Workload>,
+    payments: u64,
+) -> anyhow::Result<(Vec<Bytes>, Arc<Vec<Payment>>)> {
+    let bar = bar("signing payments", payments);
+    let (workload, signing) = (workload.clone(), bar.clone());
+    let made = tokio::task::spawn_blocking(move || workload.payments(payments, &signing));
+    let (issuances, payments) = made.await??;
+    bar.finish_and_clear();
+    Ok((issuances, Arc::new(payments)))
+}
+
+/// Creates idle outputs, and those of the payments.
+pub(crate) async fn fill(
+    url: &str,
+    workload: &Workload,
+    outputs: u64,
+    issuances: Vec<Bytes>,
+) -> anyhow::Result<()> {
     let filling = bar("creating live outputs (transactions of 256)", outputs.div_ceil(256));
     // In portions, so that the client's memory stays small.
     let mut first = 0;
@@ -166,8 +172,11 @@ async fn fill(node: &Running, workload: &Workload, outputs: u64) -> anyhow::Resu
             portion.push(workload.idle_issuance(first, size)?);
             first += size;
         }
-        submit_all(&node.url, portion, 8, &filling).await?;
+        submit_all(url, portion, 8, &filling).await?;
     }
+    filling.finish_and_clear();
+    let filling = bar("creating the payments' outputs", u64::try_from(issuances.len())?);
+    submit_all(url, issuances, 8, &filling).await?;
     filling.finish_and_clear();
     Ok(())
 }
@@ -182,31 +191,6 @@ async fn settle(node: &Running) -> anyhow::Result<()> {
         }
     }
     anyhow::bail!("the node did not become idle in five minutes")
-}
-
-/// Looks every acknowledged payment up in a node that was started anew.
-async fn lost(node: &Running, payments: &Arc<Vec<Payment>>, acknowledged: &[usize]) -> anyhow::Result<u64> {
-    let shown = bar("looking up what was acknowledged", u64::try_from(acknowledged.len())?);
-    let client = QueryClient::new(connect(&node.url).await?);
-    let missing = futures::stream::iter(acknowledged)
-        .map(|index| {
-            let (mut client, txid) = (client.clone(), payments[*index].txid);
-            let shown = &shown;
-            async move {
-                let request = GetTransactionRequest { txid: Bytes::copy_from_slice(&txid.0) };
-                shown.inc(1);
-                match client.get_transaction(request).await {
-                    Ok(found) => anyhow::Ok(u64::from(found.into_inner().state != "ACCEPTED")),
-                    Err(status) if status.code() == tonic::Code::NotFound => Ok(1),
-                    Err(status) => Err(status).context("look-up failed"),
-                }
-            }
-        })
-        .buffer_unordered(64)
-        .try_fold(0, |sum, one| async move { Ok(sum + one) })
-        .await?;
-    shown.finish_and_clear();
-    Ok(missing)
 }
 
 pub(crate) fn run_id() -> anyhow::Result<[u8; 32]> {
@@ -228,11 +212,11 @@ pub(crate) fn bar(what: &'static str, length: u64) -> ProgressBar {
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and far below 2^52
-fn whole(value: f64) -> u64 {
+pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52
-fn real(value: u64) -> f64 {
+pub(crate) fn real(value: u64) -> f64 {
     value as f64
 }

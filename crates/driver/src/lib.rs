@@ -8,9 +8,11 @@
 
 mod batch;
 mod error;
+mod opening;
 mod planted;
 mod replay;
 mod seen;
+mod trouble;
 mod worker;
 
 pub use error::WorkerError;
@@ -18,6 +20,7 @@ pub use error::WorkerError;
 pub use planted::PlantedBug;
 pub use replay::replay;
 pub use seen::Seen;
+pub use trouble::{retrying, unless_fenced};
 pub use worker::{Host, Limits, Observer, Worker, WorkerSpec};
 
 /// Reads all rows under a prefix, page by page.

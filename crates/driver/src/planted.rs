@@ -15,6 +15,8 @@ pub enum PlantedBug {
     CreditsAfterCommit,
     /// The overlay is not asked: a batch sees rows as they were before the last one.
     NoOverlay,
+    /// The next input's offset is told from how many were read.
+    CountsRecords,
 }
 
 /// What is planted in one worker. Without feature `planted-bugs` there is no way to make any but the

@@ -13,7 +13,9 @@ use futures::future::{Either, select};
 use prost::Message;
 
 use crate::batch::Batch;
+use crate::opening::{self, Opened};
 use crate::planted::{Planted, PlantedBug};
+use crate::trouble::{retrying, unless_fenced};
 use crate::{Seen, WorkerError};
 
 /// Makes a core from the rows that it keeps in memory.
@@ -89,7 +91,17 @@ pub struct Worker<H: Host> {
     overlay: HashMap<(Table, Bytes), Option<Bytes>>,
 }
 
+impl<H> WorkerSpec<H> {
+    pub(crate) async fn retrying<T, F>(&self, operation: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        retrying(self.clock.as_ref(), self.limits.retry_ms, &self.group, operation).await
+    }
+}
+
 struct Stepped {
+    records: usize,
     outputs: Vec<NewRecord>,
     rows: Vec<RowChange>,
     traces: Vec<(TraceContext, u64)>,
@@ -113,21 +125,11 @@ impl<H: Host> Worker<H> {
         let name = format!("{}/{}", spec.group, spec.input.partition);
         let mut claim = spec.log.claim(&spec.group, &[spec.input]).await?;
         let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
-        let reapplied = if planted.has(PlantedBug::NoReapply) {
-            0
-        } else {
-            match reapply(&spec, &name, next).await {
-                Ok(reapplied) => reapplied,
-                Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
-            }
+        let opened = match opening::open(&spec, &name, next, planted).await {
+            Ok(opened) => opened,
+            Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
         };
-        let own_row = [key(&name)];
-        let row = retrying(&spec, || spec.store.get_many(Table::Workers, &own_row)).await?;
-        let (log_time, seen) = match row.into_iter().next().flatten() {
-            Some(value) => parse_worker_row(&value)?,
-            None => (0, Seen::default()),
-        };
-        let core = spec.host.load(spec.store.as_ref()).await?;
+        let Opened { reapplied, log_time, seen, core } = opened;
         tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
         Ok(Self {
             spec,
@@ -189,7 +191,15 @@ impl<H: Host> Worker<H> {
     }
 
     async fn step_all(&mut self, records: Vec<LogRecord>) -> Result<Stepped, WorkerError> {
-        let next = records.last().map_or(self.next, |record| record.offset + 1);
+        let count = records.len();
+        // Offsets may have gaps.
+        let next = match records.last() {
+            Some(_) if self.planted.has(PlantedBug::CountsRecords) => {
+                self.next + u64::try_from(count).unwrap_or(u64::MAX)
+            }
+            Some(last) => last.offset + 1,
+            None => self.next,
+        };
         let mut repeats = 0;
         let mut batch = Batch::decode(&self.core, records, |id| {
             let repeated = !self.seen.pass(id);
@@ -201,10 +211,11 @@ impl<H: Host> Worker<H> {
                 .increment(repeats);
         }
         let (spec, overlay, hidden) = (&self.spec, &self.overlay, self.planted.has(PlantedBug::NoOverlay));
-        let fetch = async |table, keys: &[Bytes]| retrying(spec, || spec.store.get_many(table, keys)).await;
+        let fetch = async |table, keys: &[Bytes]| spec.retrying(|| spec.store.get_many(table, keys)).await;
         let known = |at: &(Table, Bytes)| overlay.get(at).filter(|_| !hidden).cloned();
         let mut rows = batch.fetch(known, fetch).await?;
         let mut stepped = Stepped {
+            records: count,
             outputs: Vec::with_capacity(batch.len() * 3),
             rows: Vec::new(),
             traces: Vec::new(),
@@ -229,7 +240,7 @@ impl<H: Host> Worker<H> {
             stepped.traces.extend(record.trace.map(|trace| (trace, record.offset)));
         })?;
         let worker = WorkerRow { log_time_ms: self.log_time, seen: self.seen.to_messages() };
-        rows.put(Table::Workers, key(&self.name), Bytes::from(worker.encode_to_vec()));
+        rows.put(Table::Workers, opening::key(&self.name), Bytes::from(worker.encode_to_vec()));
         stepped.rows = rows.into_changes();
         Ok(stepped)
     }
@@ -254,7 +265,7 @@ impl<H: Host> Worker<H> {
             self.write_rows().await?;
             let end = self.spec.log.end(changes_at).await?;
             batch.watermark.sequence = end;
-            retrying(&self.spec, || self.spec.store.apply(batch.clone())).await?;
+            self.spec.retrying(|| self.spec.store.apply(batch.clone())).await?;
         }
         let started = self.spec.clock.now_ms();
         // While the log makes this batch durable, the last one's rows go to the store.
@@ -264,7 +275,7 @@ impl<H: Host> Worker<H> {
         let commit = self.claim.commit(outputs, &advance);
         let write = async {
             match &written {
-                Some(batch) => retrying(spec, || spec.store.apply(batch.clone())).await,
+                Some(batch) => spec.retrying(|| spec.store.apply(batch.clone())).await,
                 None => Ok(()),
             }
         };
@@ -277,7 +288,7 @@ impl<H: Host> Worker<H> {
         metrics::histogram!("eschaton_worker_commit_seconds", "group" => self.spec.group.clone())
             .record(std::time::Duration::from_millis(self.spec.clock.now_ms().saturating_sub(started)));
         metrics::histogram!("eschaton_worker_batch_records", "group" => self.spec.group.clone())
-            .record(u32::try_from(stepped.next - from).unwrap_or(u32::MAX));
+            .record(u32::try_from(stepped.records).unwrap_or(u32::MAX));
         if let Some(last) = positions.get(first_change..).and_then(<[_]>::last) {
             batch.watermark.sequence = last.offset + 1;
         }
@@ -298,7 +309,7 @@ impl<H: Host> Worker<H> {
     async fn write_rows(&mut self) -> Result<(), WorkerError> {
         if let Some(batch) = self.unwritten.take() {
             let spec = &self.spec;
-            retrying(spec, || spec.store.apply(batch.clone())).await?;
+            spec.retrying(|| spec.store.apply(batch.clone())).await?;
         }
         self.overlay.clear();
         Ok(())
@@ -343,96 +354,4 @@ impl<H: Host> Worker<H> {
         }
         records
     }
-}
-
-/// Applies the committed changes that the store lacks; gives how many records there were.
-async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result<u64, WorkerError> {
-    let at = TopicPartition { topic: spec.changes, partition: spec.input.partition };
-    let mark = retrying(spec, || spec.store.watermark(name)).await?.unwrap_or_default();
-    let end = spec.log.end(at).await?;
-    if mark.sequence > end || mark.input_next > next {
-        // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
-        let detail = format!(
-            "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
-            mark.input_next, mark.sequence
-        );
-        return Err(WorkerError::StoreAhead { detail });
-    }
-    let mut from = mark.sequence;
-    let mut applied = 0;
-    while from < end {
-        let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
-        if records.is_empty() {
-            break;
-        }
-        for record in records {
-            from = record.offset + 1;
-            let damaged = |detail: String| WorkerError::Changes { offset: record.offset, detail };
-            let changes = Changes::decode(record.payload).map_err(|error| damaged(error.to_string()))?;
-            // A torn commit may have left changes whose inputs are not consumed: they will be stepped
-            // again, from the rows before them.
-            if changes.input_next > next {
-                continue;
-            }
-            let rows = changes
-                .rows
-                .into_iter()
-                .map(|row| {
-                    let table = Table::from_number(row.table)
-                        .ok_or_else(|| damaged(format!("unknown table {}", row.table)))?;
-                    Ok(RowChange { table, key: row.key, value: row.value })
-                })
-                .collect::<Result<Vec<_>, WorkerError>>()?;
-            let watermark = Watermark { sequence: from, input_next: changes.input_next };
-            let batch = StoreBatch { worker: name.to_owned(), family: Family::Ledger, watermark, rows };
-            retrying(spec, || spec.store.apply(batch.clone())).await?;
-            applied += 1;
-        }
-    }
-    Ok(applied)
-}
-
-/// One that was taken over reads rows of its successor, which may contradict what it knows. Before it
-/// cries damage, it asks the log whether it is still the owner.
-async fn unless_fenced(claim: &mut dyn Claim, error: WorkerError) -> WorkerError {
-    if error.is_passing() {
-        return error;
-    }
-    match claim.commit(Vec::new(), &[]).await {
-        Ok(_) => error,
-        Err(fenced) => fenced.into(),
-    }
-}
-
-/// Repeats a store operation while the store is away; it is idempotent.
-async fn retrying<H, T, F>(spec: &WorkerSpec<H>, operation: impl Fn() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut attempts = 0_u32;
-    loop {
-        match operation().await {
-            Err(StoreError::Unavailable { detail }) => {
-                attempts += 1;
-                metrics::counter!("eschaton_worker_store_retries_total", "group" => spec.group.clone())
-                    .increment(1);
-                if attempts.is_power_of_two() {
-                    tracing::warn!(group = spec.group, attempts, detail, "store is away; trying again");
-                }
-                spec.clock.sleep_ms(spec.limits.retry_ms).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-fn key(worker: &str) -> Bytes {
-    Bytes::copy_from_slice(worker.as_bytes())
-}
-
-fn parse_worker_row(value: &Bytes) -> Result<(LogTime, Seen), WorkerError> {
-    let damaged = |detail: String| eschaton_core::CoreError::Row { table: Table::Workers.name(), detail };
-    let row = WorkerRow::decode(value.clone()).map_err(|error| damaged(error.to_string()))?;
-    let seen = Seen::from_messages(&row.seen).ok_or_else(|| damaged("unknown topic".to_owned()))?;
-    Ok((row.log_time_ms, seen))
 }

@@ -18,7 +18,7 @@ pub struct Watermark {
     pub input_next: u64,
 }
 
-/// Rows that one worker changed, all at once.
+/// Rows that one worker changed together.
 #[derive(Clone, Debug)]
 pub struct StoreBatch {
     /// The worker. Only one worker ever writes a given row.
@@ -83,9 +83,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a batch and its watermark. Idempotent; see [`StoreBatch::watermark`]. Not necessarily
     /// durable on return, but a batch is never durable before those that its worker wrote earlier.
+    ///
+    /// Not necessarily atomic: readers may see any of its rows before its watermark, never the watermark before a
+    /// row. An operation that fails or is dropped may leave any of them, and may yet write more of them later;
+    /// a row that a newer batch wrote stays as it is even then. Whoever builds on rows first
+    /// writes again what the log has above the watermark; for [`Family::Trees`] see [`Store::watermark`].
     async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError>;
 
     /// A worker's watermark, if it ever wrote.
+    ///
+    /// For a worker of [`Family::Trees`], which must read rows before it can write the next: when two answers
+    /// are equal, rows read in between are as the batches up to that watermark left them. So an engine that is
+    /// not atomic completes here the batch that a writer left half-written, or keeps it out of sight.
     async fn watermark(&self, worker: &str) -> Result<Option<Watermark>, StoreError>;
 
     /// Rows whose keys begin with `prefix`, after key `after` if given, at most `limit` (≥ 1, at most

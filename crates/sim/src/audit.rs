@@ -357,7 +357,7 @@ impl Audit {
     pub(crate) fn left(&self, log: &LogState) -> Left {
         let behind = |partition| {
             let at = TopicPartition { topic: Topic::Ledger, partition };
-            log.end(at).abs_diff(log.position(conflict_resolver::GROUP, at))
+            log.whole_end(at).abs_diff(log.position(conflict_resolver::GROUP, at))
         };
         Left {
             records: (0..self.shards).map(behind).sum(),

@@ -15,22 +15,35 @@ pub enum Bug {
     ReservationNeverReleased,
     /// The store writes a batch's watermark before its rows.
     WatermarkBeforeRows,
+    /// Rows carry no stamp: a write that comes late overrides newer ones.
+    NoStamps,
+    /// Nobody completes a batch of the trees that was left half-written.
+    HalfWrittenTrees,
+    /// Readers see records that others wrote behind the first of a transaction that is not over, and go on from there.
+    ReadsPastOpen,
+    /// A claim does not end the transaction of the owner before.
+    ClaimLeavesOpen,
 }
 
 impl Bug {
     /// All, with the names that the command line takes.
-    pub const ALL: [(&'static str, Bug); 11] = [
+    pub const ALL: [(&'static str, Bug); 16] = [
         ("rows-before-commit", Bug::Driver(PlantedBug::RowsBeforeCommit)),
         ("no-deduplication", Bug::Driver(PlantedBug::NoDeduplication)),
         ("wall-clock", Bug::Driver(PlantedBug::WallClock)),
         ("no-reapply", Bug::Driver(PlantedBug::NoReapply)),
         ("credits-after-commit", Bug::Driver(PlantedBug::CreditsAfterCommit)),
         ("no-overlay", Bug::Driver(PlantedBug::NoOverlay)),
+        ("counts-records", Bug::Driver(PlantedBug::CountsRecords)),
         ("reply-before-commit", Bug::ReplyBeforeCommit),
         ("missing-fsync", Bug::MissingFsync),
         ("zombie-commits", Bug::ZombieCommits),
         ("reservation-never-released", Bug::ReservationNeverReleased),
         ("watermark-before-rows", Bug::WatermarkBeforeRows),
+        ("no-stamps", Bug::NoStamps),
+        ("half-written-trees", Bug::HalfWrittenTrees),
+        ("reads-past-open", Bug::ReadsPastOpen),
+        ("claim-leaves-open", Bug::ClaimLeavesOpen),
     ];
 
     /// By its name on the command line.

@@ -23,63 +23,76 @@ pub(crate) async fn client(sim: Sim, wishes: Vec<Wish>) {
     let clock = SimClock::new(sim.clone());
     let log = SimLog(sim.clone());
     let mut later: VecDeque<(u64, Arc<Transaction>)> = VecDeque::new();
-    for wish in wishes {
+    let mut wishes = wishes.into_iter();
+    while let Some(wish) = wishes.next() {
         sim.sleep(wish.pause_ms).await;
-        submit(&sim, &log, &clock, &wish.tx).await;
-        let (repeat, delay_ms, now_ms) = {
+        let more = {
+            let mut world = sim.world();
+            let most = world.profile.append_max;
+            world.dice.below(most)
+        };
+        let mut round = vec![wish.tx];
+        for _ in 0..more {
+            round.extend(wishes.next().map(|wish| wish.tx));
+        }
+        submit(&sim, &log, &clock, &round).await;
+        for tx in round {
             let mut world = sim.world();
             let percent = world.profile.repeats_percent;
-            (world.dice.percent(percent), world.dice.below(1_500), world.now_ms)
-        };
-        if repeat {
-            later.push_back((now_ms + delay_ms, wish.tx));
+            let (repeat, delay_ms) = (world.dice.percent(percent), world.dice.below(1_500));
+            if repeat {
+                later.push_back((world.now_ms + delay_ms, tx));
+            }
         }
         while later.front().is_some_and(|(at, _)| *at <= sim.world().now_ms) {
             let Some((_, tx)) = later.pop_front() else { break };
-            submit(&sim, &log, &clock, &tx).await;
+            submit(&sim, &log, &clock, &[tx]).await;
         }
     }
     for (at, tx) in later {
         let wait_ms = at.saturating_sub(sim.world().now_ms);
         sim.sleep(wait_ms).await;
-        submit(&sim, &log, &clock, &tx).await;
+        submit(&sim, &log, &clock, std::slice::from_ref(&tx)).await;
         if sim.world().dice.percent(10) {
             let anywhere = {
                 let mut world = sim.world();
                 let shards = world.profile.shards.into();
                 u32::try_from(world.dice.below(shards)).unwrap_or(0)
             };
-            submit_to(&sim, &log, &clock, &tx, anywhere).await;
+            submit_to(&sim, &log, &clock, &[(&tx, anywhere)]).await;
         }
     }
 }
 
-/// As ingress does: to the shard that coordinates, again and again until the log has it.
-async fn submit(sim: &Sim, log: &SimLog, clock: &SimClock, tx: &Transaction) {
+/// As ingress does: to the shards that coordinate, together, again and again until the log has them all.
+async fn submit(sim: &Sim, log: &SimLog, clock: &SimClock, txs: &[Arc<Transaction>]) {
     let shards = sim.world().profile.shards;
-    if let Some(shard) = shards_of(tx, shards).first() {
-        submit_to(sim, log, clock, tx, *shard).await;
-    }
+    let coordinated = txs.iter().filter_map(|tx| Some((&**tx, *shards_of(tx, shards).first()?)));
+    submit_to(sim, log, clock, &coordinated.collect::<Vec<_>>()).await;
 }
 
-async fn submit_to(sim: &Sim, log: &SimLog, clock: &SimClock, tx: &Transaction, partition: u32) {
-    let payload = LedgerInput { kind: Some(Kind::Submit(tx.bytes.clone())) }.encode_to_vec();
-    let record = NewRecord {
-        to: TopicPartition { topic: Topic::Ledger, partition },
-        at_ms: clock.now_ms(),
-        id: None,
-        trace: None,
-        payload: Bytes::from(payload),
-    };
+async fn submit_to(sim: &Sim, log: &SimLog, clock: &SimClock, txs: &[(&Transaction, u32)]) {
+    let records: Vec<_> = txs
+        .iter()
+        .map(|(tx, partition)| NewRecord {
+            to: TopicPartition { topic: Topic::Ledger, partition: *partition },
+            at_ms: clock.now_ms(),
+            id: None,
+            trace: None,
+            payload: Bytes::from(LedgerInput { kind: Some(Kind::Submit(tx.bytes.clone())) }.encode_to_vec()),
+        })
+        .collect();
     sim.world().submitting += 1;
-    while log.append(vec![record.clone()]).await.is_err() {
+    while log.append(records.clone()).await.is_err() {
         sim.sleep(3).await;
     }
     let mut world = sim.world();
     world.submitting -= 1;
     if world.bug == Some(Bug::ReplyBeforeCommit) {
-        let verdict = world.audit.tell(tx.txid, State::Accepted, false);
-        world.check(verdict);
+        for (tx, _) in txs {
+            let verdict = world.audit.tell(tx.txid, State::Accepted, false);
+            world.check(verdict);
+        }
     }
 }
 
@@ -102,7 +115,7 @@ pub(crate) async fn tail(sim: Sim, partition: u32) {
             }
             let Ok(decision) = Decision::decode(record.payload) else { continue };
             if let Some(tx) = told(&sim, &decision) {
-                submit(&sim, &log, &clock, &tx).await;
+                submit(&sim, &log, &clock, &[tx]).await;
             }
         }
     }
@@ -150,7 +163,7 @@ pub(crate) async fn ticker(sim: Sim) {
             world
                 .gauges
                 .iter()
-                .filter(|(shard, gauges)| is_due(**shard, gauges))
+                .filter(|(shard, workers)| workers.iter().any(|gauges| is_due(**shard, gauges)))
                 .map(|(shard, _)| *shard)
                 .collect()
         };

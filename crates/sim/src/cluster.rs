@@ -145,6 +145,8 @@ impl Cluster {
             if world.dice.percent(12) {
                 world.now_ms += 1;
             }
+            world.time_out();
+            world.land();
             if world.polls > POLLS_MAX {
                 let verdict = broken("L4", "the run does not come to an end");
                 world.check(verdict);
@@ -184,8 +186,8 @@ impl Cluster {
     fn advance(&mut self) -> bool {
         let sleeping = self.tasks.iter().filter_map(|task| task.gate.until_ms);
         let away = self.homes.values().filter(|home| home.is_away()).map(|home| home.open_at_ms);
-        let next = sleeping.chain(away).min();
         let mut world = self.sim.world();
+        let next = sleeping.chain(away).chain(world.next_time_out()).chain(world.store.next_landing()).min();
         match next {
             Some(next) => {
                 world.now_ms = world.now_ms.max(next);
@@ -240,6 +242,7 @@ impl Cluster {
         let Task { id, part, work, .. } = self.tasks.swap_remove(place);
         drop(work);
         let closed = result.is_ok();
+        let fenced = matches!(result, Err(WorkerError::Log(LogError::Fenced { .. })));
         let passing = match &result {
             Ok(()) => true,
             Err(WorkerError::Log(LogError::Fenced { .. })) => true,
@@ -254,6 +257,13 @@ impl Cluster {
             }
         }
         self.leave(part, id, closed);
+        if let Some(part) = part.filter(|_| fenced)
+            && self.sim.world().fault(|faults| faults.rival)
+        {
+            // It still believes that the partition is its own.
+            self.sim.world().note(&Event::Rival { part: format!("{part:?}") });
+            self.open(part);
+        }
     }
 
     /// What happens to the machine and between its parts.

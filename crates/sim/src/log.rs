@@ -1,6 +1,8 @@
 //! The log: what it acknowledges stays, commits are atomic and fenced, and everything else goes wrong.
 
-use std::collections::BTreeMap;
+mod state;
+mod transaction;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use async_trait::async_trait;
@@ -14,146 +16,34 @@ use crate::bug::Bug;
 use crate::event::Event;
 use crate::world::{Sim, World};
 
-/// What is on the log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LogState {
-    partitions: BTreeMap<TopicPartition, Vec<LogRecord>>,
-    /// By group and partition: epoch of the newest claim, next offset to consume.
-    claims: BTreeMap<(String, TopicPartition), (u64, u64)>,
-    /// For [`Bug::MissingFsync`]: the lengths and positions that are on the disk.
-    synced: Option<Box<LogState>>,
-}
-
-impl LogState {
-    pub(crate) fn records(&self, at: TopicPartition) -> &[LogRecord] {
-        self.partitions.get(&at).map_or(&[], Vec::as_slice)
-    }
-
-    pub(crate) fn end(&self, at: TopicPartition) -> u64 {
-        offset_of(self.records(at).len())
-    }
-
-    /// The next offset that `group` will consume.
-    pub(crate) fn position(&self, group: &str, at: TopicPartition) -> u64 {
-        self.claims.get(&(group.to_owned(), at)).map_or(0, |(_, next)| *next)
-    }
-
-    /// The records from one offset up to another.
-    pub(crate) fn span(&self, at: TopicPartition, from: u64, next: u64) -> &[LogRecord] {
-        self.records(at).get(place_of(from)..place_of(next)).unwrap_or_default()
-    }
-
-    /// With [`Bug::MissingFsync`] only: the disk has caught up.
-    pub(crate) fn sync(&mut self) {
-        self.synced = None;
-        self.synced = Some(Box::new(self.clone()));
-    }
-
-    /// With [`Bug::MissingFsync`] only: what was not on the disk is gone.
-    pub(crate) fn lose(&mut self) {
-        let mut before = self.synced.take().map(|state| *state).unwrap_or_default();
-        for (claim, (epoch, _)) in &self.claims {
-            before.claims.entry(claim.clone()).or_default().0 = *epoch;
-        }
-        *self = before;
-    }
-}
-
-fn offset_of(place: usize) -> u64 {
-    u64::try_from(place).unwrap_or(u64::MAX)
-}
-
-fn place_of(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
+pub(crate) use state::LogState;
 
 impl World {
-    fn publish(&mut self, record: NewRecord) -> Position {
-        let NewRecord { to, at_ms, id, trace, payload } = record;
-        let record = LogRecord { offset: self.log.end(to), at_ms, id, trace, payload };
-        let offset = record.offset;
-        self.note(&Event::Append { to, offset, id, payload: fingerprint(&record.payload) });
-        let verdict = self.audit.appended(to, &record);
-        self.check(verdict);
-        self.log.partitions.entry(to).or_default().push(record);
-        Position { at: to, offset }
-    }
-
     fn unavailable(&mut self, applied: bool) -> LogError {
         self.note(&Event::LogUnavailable { applied });
         LogError::Unavailable { detail: format!("simulated; applied: {applied}") }
     }
 
+    /// Publishes records that were appended together. One that fails may have published any of them.
     fn append(&mut self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
-        if self.fault(|faults| faults.log_refused) {
-            return Err(self.unavailable(false));
+        let torn = self.fault(|faults| faults.log_torn);
+        let records: Vec<_> = records.into_iter().filter(|_| !torn || self.dice.percent(50)).collect();
+        let mut positions = Vec::with_capacity(records.len());
+        for record in records {
+            let at = record.to;
+            let offset = self.log.take_offset(at);
+            positions.push(Position { at, offset });
+            self.publish(record, offset);
         }
-        let positions = records.into_iter().map(|record| self.publish(record)).collect();
         self.wake();
-        if self.fault(|faults| faults.log_unsure) { Err(self.unavailable(true)) } else { Ok(positions) }
-    }
-
-    fn commit(
-        &mut self,
-        claim: &SimClaim,
-        outputs: Vec<NewRecord>,
-        advance: &[(TopicPartition, u64)],
-    ) -> Result<Vec<Position>, LogError> {
-        let newest = claim.positions.iter().all(|(at, _)| {
-            self.log.claims.get(&(claim.group.clone(), *at)).is_some_and(|(epoch, _)| *epoch == claim.epoch)
-        });
-        if !newest && self.bug != Some(Bug::ZombieCommits) {
-            self.note(&Event::Fenced { group: claim.group.clone() });
-            return Err(LogError::Fenced { group: claim.group.clone() });
+        if torn {
+            self.note(&Event::TornAppend { published: positions.len() });
         }
-        if self.fault(|faults| faults.log_refused) {
-            return Err(self.unavailable(false));
-        }
-        if self.fault(|faults| faults.log_torn) {
-            self.tear(claim, outputs);
-            return Err(self.unavailable(true));
-        }
-        let outputs = if self.bug == Some(Bug::ReservationNeverReleased) {
-            outputs.into_iter().filter(|output| !is_release(output)).collect()
+        if torn || self.fault(|faults| faults.log_unsure) {
+            Err(self.unavailable(true))
         } else {
-            outputs
-        };
-        for (at, next) in advance {
-            self.note(&Event::Commit { group: claim.group.clone(), at: *at, next: *next });
-            let from = self.log.position(&claim.group, *at);
-            if *at == (TopicPartition { topic: Topic::Ledger, partition: at.partition }) {
-                let verdict =
-                    self.audit.committed(*at, from, *next, self.log.span(*at, from, *next), &outputs);
-                self.check(verdict);
-            }
-            self.log.claims.insert((claim.group.clone(), *at), (claim.epoch, *next));
+            Ok(positions)
         }
-        let positions = outputs.into_iter().map(|output| self.publish(output)).collect();
-        let verdict = self.audit.checkpoints(&self.log);
-        self.check(verdict);
-        self.wake();
-        if self.fault(|faults| faults.log_unsure) { Err(self.unavailable(true)) } else { Ok(positions) }
-    }
-
-    /// A commit that broke in the middle: of each partition's outputs a prefix is there.
-    fn tear(&mut self, claim: &SimClaim, outputs: Vec<NewRecord>) {
-        let mut rooms: BTreeMap<TopicPartition, u64> = BTreeMap::new();
-        for output in &outputs {
-            *rooms.entry(output.to).or_default() += 1;
-        }
-        for room in rooms.values_mut() {
-            *room = self.dice.below(*room + 1);
-        }
-        self.note(&Event::Torn { group: claim.group.clone(), records: outputs.len() });
-        for output in outputs {
-            if let Some(room) = rooms.get_mut(&output.to).filter(|room| **room > 0) {
-                *room -= 1;
-                self.publish(output);
-            }
-        }
-        let verdict = self.audit.checkpoints(&self.log);
-        self.check(verdict);
-        self.wake();
     }
 
     /// Delivers an old record of a worker once more.
@@ -167,7 +57,8 @@ impl World {
             return;
         };
         let LogRecord { at_ms, id, trace, payload, .. } = record;
-        self.publish(NewRecord { to, at_ms, id, trace, payload });
+        let offset = self.log.take_offset(to);
+        self.publish(NewRecord { to, at_ms, id, trace, payload }, offset);
         self.wake();
     }
 }
@@ -192,13 +83,29 @@ struct SimClaim {
     group: String,
     epoch: u64,
     positions: Vec<(TopicPartition, u64)>,
+    /// It cannot tell what became of its last transaction.
+    void: bool,
 }
 
 #[async_trait]
 impl Log for SimLog {
-    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+    async fn append(&self, mut records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
         self.0.latency().await;
-        let outcome = self.0.world().append(records);
+        let later = {
+            let mut world = self.0.world();
+            if world.fault(|faults| faults.log_refused) {
+                return Err(world.unavailable(false));
+            }
+            let first = world.dice.index(records.len()) + 1;
+            records.split_off(first.min(records.len()))
+        };
+        let mut outcome = self.0.world().append(records);
+        if !later.is_empty() {
+            // Readers see some before others.
+            self.0.latency().await;
+            let rest = self.0.world().append(later);
+            outcome = outcome.and_then(|first| Ok([first, rest?].concat()));
+        }
         self.0.latency().await;
         outcome
     }
@@ -216,13 +123,13 @@ impl Log for SimLog {
             return Err(world.unavailable(false));
         }
         let mut bytes = 0;
-        let records = world.log.records(at).get(place_of(from)..).unwrap_or_default();
+        let records = world.log.readable(at).iter().skip_while(|record| record.offset < from);
         let fits = |record: &&LogRecord| {
             let first = bytes == 0;
             bytes += record.payload.len() + 1;
             first || bytes <= max_bytes
         };
-        Ok(records.iter().take(max_records).take_while(fits).cloned().collect())
+        Ok(records.take(max_records).take_while(fits).cloned().collect())
     }
 
     async fn wait(&self, from: &[(TopicPartition, u64)]) -> Result<(), LogError> {
@@ -242,6 +149,9 @@ impl Log for SimLog {
             if world.fault(|faults| faults.log_refused) {
                 return Err(world.unavailable(false));
             }
+            if world.bug != Some(Bug::ZombieCommits) && world.bug != Some(Bug::ClaimLeavesOpen) {
+                world.settle(group, partitions);
+            }
             let key = |at: &TopicPartition| (group.to_owned(), *at);
             let newest = partitions.iter().filter_map(|at| world.log.claims.get(&key(at)));
             let epoch = newest.map(|(epoch, _)| *epoch).max().unwrap_or(0) + 1;
@@ -252,7 +162,7 @@ impl Log for SimLog {
                 positions.push((*at, claim.1));
             }
             world.note(&Event::Claim { group: group.to_owned(), epoch });
-            SimClaim { sim: self.0.clone(), group: group.to_owned(), epoch, positions }
+            SimClaim { sim: self.0.clone(), group: group.to_owned(), epoch, positions, void: false }
         };
         self.0.latency().await;
         Ok(Box::new(claim))
@@ -271,7 +181,17 @@ impl Claim for SimClaim {
         advance: &[(TopicPartition, u64)],
     ) -> Result<Vec<Position>, LogError> {
         self.sim.latency().await;
-        let outcome = self.sim.world().commit(self, outputs, advance);
+        let (id, slowly) = {
+            let mut world = self.sim.world();
+            (world.begin(self, outputs, advance)?, world.profile.transactional)
+        };
+        if slowly {
+            self.sim.latency().await;
+            self.sim.world().write_records(id, false);
+            self.sim.latency().await;
+        }
+        let sim = self.sim.clone();
+        let outcome = sim.world().end(self, id);
         self.sim.latency().await;
         outcome
     }

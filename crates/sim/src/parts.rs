@@ -50,7 +50,12 @@ pub(crate) async fn open_shard(
 ) -> Result<Worker<LedgerHost>, WorkerError> {
     let profile = sim.world().profile.clone();
     let gauges: Arc<[ShardGauges]> = (0..profile.shards).map(|_| ShardGauges::default()).collect();
-    sim.world().gauges.insert(shard, gauges.clone());
+    {
+        let mut world = sim.world();
+        let of_shard = world.gauges.entry(shard).or_default();
+        of_shard.retain(|gauges| Arc::strong_count(gauges) > 1);
+        of_shard.push(gauges.clone());
+    }
     let spec = WorkerSpec {
         group: GROUP.to_owned(),
         input: TopicPartition { topic: Topic::Ledger, partition: shard },

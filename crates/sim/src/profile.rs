@@ -26,6 +26,14 @@ pub(crate) struct Profile {
     pub(crate) chains_percent: u64,
     pub(crate) odd_percent: u64,
     pub(crate) repeats_percent: u64,
+    /// Most submissions of one append.
+    pub(crate) append_max: u64,
+    /// Commits are transactions, as in a cluster; otherwise one write.
+    pub(crate) transactional: bool,
+    /// When a transaction that nobody ends is aborted.
+    pub(crate) transaction_ms: u64,
+    /// The store writes a batch's rows one by one, as in a cluster; otherwise at once.
+    pub(crate) rows_singly: bool,
     pub(crate) faults: Faults,
 }
 
@@ -40,6 +48,11 @@ pub(crate) struct Faults {
     pub(crate) log_torn: u64,
     pub(crate) store_refused: u64,
     pub(crate) store_unsure: u64,
+    /// Of the store's single writes.
+    pub(crate) write_late: u64,
+    pub(crate) write_lost: u64,
+    /// Of workers that hear that they were taken over.
+    pub(crate) rival: u64,
     pub(crate) slow: u64,
     pub(crate) duplicate: u64,
     pub(crate) clock_step: u64,
@@ -73,6 +86,10 @@ impl Profile {
             chains_percent: dice.pick(&[0, 20, 60], 20),
             odd_percent: dice.pick(&[0, 10, 30], 10),
             repeats_percent: dice.pick(&[0, 20, 60], 20),
+            append_max: dice.pick(&[1, 1, 3, 8], 1),
+            transactional: dice.percent(60),
+            transaction_ms: dice.pick(&[100, 1_000, 10_000], 1_000),
+            rows_singly: dice.percent(60),
             faults: Faults::from(dice),
         }
     }
@@ -105,6 +122,9 @@ impl Faults {
             log_torn: some(&[10_000, 60_000, 150_000]),
             store_refused: some(&[5_000, 50_000]),
             store_unsure: some(&[5_000, 50_000]),
+            write_late: some(&[5_000, 50_000, 150_000]),
+            write_lost: some(&[5_000, 50_000]),
+            rival: some(&[200_000, 500_000]),
             slow: some(&[2_000, 10_000]),
             duplicate: some(&[500, 3_000, 10_000]),
             clock_step: some(&[500, 5_000]),

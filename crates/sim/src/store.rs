@@ -1,102 +1,59 @@
-//! The store: batches by watermark, late ones without effect, the newest of each worker lost when the
+//! The store: late batches without effect. In some worlds a batch is written at once, in others row by row,
+//! its watermark last, and single writes come late or never; the newest writes of each worker are lost when the
 //! machine fails before they are synced.
 
-use std::collections::{BTreeMap, VecDeque};
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eschaton_core::Table;
+use eschaton_core::{Family, Table};
 use eschaton_ports::{Row, ScanPage, Store, StoreBatch, StoreError, Watermark};
 
 use crate::bug::Bug;
 use crate::event::Event;
 use crate::world::{Sim, World};
 
-/// Rows of all tables.
-pub(crate) type Tables = BTreeMap<(Table, Bytes), Bytes>;
+use state::Write;
+pub(crate) use state::{StoreState, Tables};
 
-/// What is in the store.
-#[derive(Debug, Default)]
-pub(crate) struct StoreState {
-    pub(crate) tables: Tables,
-    marks: BTreeMap<String, Watermark>,
-    /// Of each worker, oldest first: what its batches replaced that are not synced yet.
-    unsynced: BTreeMap<String, VecDeque<Undo>>,
-}
-
-#[derive(Debug)]
-struct Undo {
-    mark: Option<Watermark>,
-    rows: Vec<(Table, Bytes, Option<Bytes>)>,
-}
-
-impl StoreState {
-    fn is_late(&self, batch: &StoreBatch) -> bool {
-        self.marks.get(&batch.worker).is_some_and(|mark| batch.watermark.sequence <= mark.sequence)
-    }
-
-    fn begin(&mut self, batch: &StoreBatch) {
-        let mark = self.marks.insert(batch.worker.clone(), batch.watermark);
-        self.unsynced.entry(batch.worker.clone()).or_default().push_back(Undo { mark, rows: Vec::new() });
-    }
-
-    fn write(&mut self, batch: &StoreBatch) {
-        for change in &batch.rows {
-            let key = (change.table, change.key.clone());
-            let old = match &change.value {
-                Some(value) => self.tables.insert(key, value.clone()),
-                None => self.tables.remove(&key),
-            };
-            if let Some(undo) = self.unsynced.get_mut(&batch.worker).and_then(VecDeque::back_mut) {
-                undo.rows.push((change.table, change.key.clone(), old));
-            }
-        }
-    }
-
-    /// All batches are on the disk.
-    pub(crate) fn sync(&mut self) {
-        self.unsynced.clear();
-    }
-}
+/// How long writes are waited for.
+const PATIENCE_MS: u64 = 30;
 
 impl World {
-    /// Some more batches are on the disk; the order between workers is nobody's promise.
-    pub(crate) fn sync_some(&mut self) {
-        for batches in self.store.unsynced.values_mut() {
-            let synced = self.dice.index(batches.len() + 1);
-            batches.drain(..synced);
-        }
-    }
-
-    /// The machine failed: each worker's newest batches that were not synced are gone.
-    pub(crate) fn lose_unsynced(&mut self) -> usize {
-        let mut lost = 0;
-        let store = &mut self.store;
-        for (worker, batches) in &mut store.unsynced {
-            for _ in 0..self.dice.index(batches.len() + 1) {
-                let Some(undo) = batches.pop_back() else { break };
-                lost += 1;
-                for (table, key, old) in undo.rows.into_iter().rev() {
-                    match old {
-                        Some(value) => store.tables.insert((table, key), value),
-                        None => store.tables.remove(&(table, key)),
-                    };
-                }
-                match undo.mark {
-                    Some(mark) => store.marks.insert(worker.clone(), mark),
-                    None => store.marks.remove(worker),
-                };
-            }
-            batches.clear();
-        }
-        lost
-    }
-
     fn store_away(&mut self, applied: bool) -> StoreError {
         self.note(&Event::StoreUnavailable { applied });
         StoreError::Unavailable { detail: format!("simulated; applied: {applied}") }
     }
+
+    /// A batch's rows in writes of some rows each.
+    fn portions(&mut self, batch: &StoreBatch) -> Vec<Write> {
+        let mut writes: Vec<Write> = Vec::new();
+        let mut seen = BTreeSet::new();
+        // The last of several changes of a row.
+        for row in batch.rows.iter().rev().filter(|row| seen.insert((row.table, &row.key))) {
+            let fits = !self.dice.percent(40);
+            match writes.last_mut().filter(|_| fits) {
+                Some(write) => write.rows.push(row.clone()),
+                None => writes.push(Write { rows: vec![row.clone()], ..of(batch) }),
+            }
+        }
+        writes
+    }
+}
+
+/// An empty write of this batch.
+fn of(batch: &StoreBatch) -> Write {
+    Write { worker: batch.worker.clone(), stamp: batch.watermark.sequence, ..Write::default() }
+}
+
+fn mark_of(batch: &StoreBatch) -> Write {
+    Write { mark: Some(batch.watermark), ..of(batch) }
 }
 
 /// The store as its users see it.
@@ -109,20 +66,96 @@ impl SimStore {
         let mut world = self.0.world();
         if world.fault(|faults| faults.store_refused) { Err(world.store_away(false)) } else { Ok(()) }
     }
+
+    /// Sends writes off together and waits until all have arrived. One that does not come in time may yet
+    /// come later.
+    async fn deliver(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let (sent, lost, until_ms) = {
+            let mut world = self.0.world();
+            let (mut sent, mut lost) = (Vec::with_capacity(writes.len()), false);
+            for write in writes {
+                if world.fault(|faults| faults.write_lost) {
+                    lost = true;
+                    continue;
+                }
+                let late = world.fault(|faults| faults.write_late);
+                let way_ms = if late { world.dice.between(PATIENCE_MS, 3_000) } else { world.dice.below(3) };
+                let due_ms = world.now_ms + way_ms;
+                sent.push(world.store.send(write, due_ms));
+            }
+            (sent, lost, world.now_ms + PATIENCE_MS)
+        };
+        std::future::poll_fn(|_| {
+            let mut world = self.0.world();
+            world.land();
+            if !lost && sent.iter().all(|id| world.store.has_landed(*id)) {
+                return Poll::Ready(Ok(()));
+            }
+            if world.now_ms >= until_ms {
+                return Poll::Ready(Err(world.store_away(true)));
+            }
+            world.gate.event = true;
+            world.gate.until_ms = Some(world.gate.until_ms.map_or(until_ms, |other| other.min(until_ms)));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The rows, all of them acknowledged, then the watermark.
+    async fn write_singly(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let writes = self.0.world().portions(batch);
+        self.deliver(writes).await?;
+        self.deliver(vec![mark_of(batch)]).await
+    }
+
+    async fn write(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let (singly, mark_first) = {
+            let world = self.0.world();
+            (world.profile.rows_singly, world.bug == Some(Bug::WatermarkBeforeRows))
+        };
+        if mark_first {
+            self.0.world().take_effect(mark_of(batch));
+            self.0.latency().await;
+        }
+        if !singly {
+            self.0.world().take_effect(Write { rows: batch.rows.clone(), ..mark_of(batch) });
+            return Ok(());
+        }
+        if batch.family == Family::Trees {
+            // Whole, before its first row: whoever asks for the watermark can complete it.
+            self.deliver(vec![Write { begun: Some(batch.clone()), ..of(batch) }]).await?;
+        }
+        self.write_singly(batch).await
+    }
 }
 
 #[async_trait]
 impl Store for SimStore {
     async fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.arrive().await?;
-        let world = self.0.world();
-        Ok(keys.iter().map(|key| world.store.tables.get(&(table, key.clone())).cloned()).collect())
+        let value = |world: &World, key: &Bytes| world.store.tables.get(&(table, key.clone())).cloned();
+        let first = {
+            let mut world = self.0.world();
+            if world.profile.rows_singly { world.dice.index(keys.len() + 1) } else { keys.len() }
+        };
+        let (now, later) = keys.split_at(first);
+        let mut values: Vec<_> = {
+            let world = self.0.world();
+            now.iter().map(|key| value(&world, key)).collect()
+        };
+        if !later.is_empty() {
+            // Rows of different partitions are of different moments.
+            self.0.latency().await;
+            let world = self.0.world();
+            values.extend(later.iter().map(|key| value(&world, key)));
+        }
+        Ok(values)
     }
 
     async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError> {
         batch.check_family()?;
         self.arrive().await?;
-        let torn = {
+        let late = {
             let mut world = self.0.world();
             let late = world.store.is_late(&batch);
             let event = Event::Apply {
@@ -132,20 +165,13 @@ impl Store for SimStore {
                 late,
             };
             world.note(&event);
-            if late {
-                return Ok(());
-            }
-            world.store.begin(&batch);
-            let torn = world.bug == Some(Bug::WatermarkBeforeRows);
-            if !torn {
-                world.store.write(&batch);
-            }
-            torn
+            // A process may know an old watermark, and write what is there already.
+            late && !(world.profile.rows_singly && world.faults && world.dice.percent(50))
         };
-        if torn {
-            self.0.latency().await;
-            self.0.world().store.write(&batch);
+        if late {
+            return Ok(());
         }
+        self.write(&batch).await?;
         self.0.latency().await;
         let mut world = self.0.world();
         if world.fault(|faults| faults.store_unsure) { Err(world.store_away(true)) } else { Ok(()) }
@@ -153,7 +179,18 @@ impl Store for SimStore {
 
     async fn watermark(&self, worker: &str) -> Result<Option<Watermark>, StoreError> {
         self.arrive().await?;
-        Ok(self.0.world().store.marks.get(worker).copied())
+        let (mark, unfinished) = {
+            let world = self.0.world();
+            let mark = world.store.marks.get(worker).copied();
+            let begun = world.store.begun.get(worker);
+            let unfinished = begun.filter(|begun| mark.is_none_or(|mark| begun.watermark > mark));
+            (mark, unfinished.filter(|_| world.bug != Some(Bug::HalfWrittenTrees)).cloned())
+        };
+        let Some(batch) = unfinished else { return Ok(mark) };
+        let sequence = batch.watermark.sequence;
+        self.0.world().note(&Event::Completed { worker: worker.to_owned(), sequence });
+        self.write_singly(&batch).await?;
+        Ok(Some(batch.watermark))
     }
 
     async fn scan(
@@ -166,7 +203,7 @@ impl Store for SimStore {
         self.arrive().await?;
         let mut world = self.0.world();
         // Pages shorter than asked for: a crash may come between any two.
-        let limit = limit.min(1 + world.dice.index(16));
+        let limit = if world.faults { limit.min(1 + world.dice.index(16)) } else { limit };
         let start = match after {
             Some(after) => Bound::Excluded((table, Bytes::copy_from_slice(after))),
             None => Bound::Included((table, Bytes::copy_from_slice(prefix))),

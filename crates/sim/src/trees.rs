@@ -56,7 +56,7 @@ impl TreeAudit {
 
     /// Takes the checkpoints that are new on the log. The first record of each number counts.
     pub(crate) fn follow(&mut self, log: &LogState) -> Result<(), Broken> {
-        let end = log.end(CHECKPOINTS);
+        let end = log.whole_end(CHECKPOINTS);
         let records = log.span(CHECKPOINTS, self.next_record, end).to_vec();
         self.next_record = end;
         for record in records {

@@ -74,8 +74,8 @@ pub(crate) struct World {
     pub(crate) audit: Audit,
     /// How far clients have read each partition's decisions, between two rounds.
     pub(crate) tails: BTreeMap<u32, (u64, Seen)>,
-    /// What the newest worker of each shard has pending.
-    pub(crate) gauges: BTreeMap<u32, Arc<[ShardGauges]>>,
+    /// What each shard's workers have pending, those too that do not know yet that they were taken over.
+    pub(crate) gauges: BTreeMap<u32, Vec<Arc<[ShardGauges]>>>,
     pub(crate) violation: Option<Violation>,
     trace: DefaultHasher,
     print: bool,

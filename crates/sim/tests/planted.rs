@@ -78,6 +78,31 @@ fn watermark_before_rows() {
 }
 
 #[test]
+fn counts_records() {
+    is_found("counts-records", &["L2", "L3", "L4", "state"]);
+}
+
+#[test]
+fn reads_past_open() {
+    is_found("reads-past-open", &["L1", "L2", "L3", "L4", "P1", "P2", "state"]);
+}
+
+#[test]
+fn claim_leaves_open() {
+    is_found("claim-leaves-open", &["L1", "L3", "P1", "P2", "state"]);
+}
+
+#[test]
+fn no_stamps() {
+    is_found("no-stamps", &["L1", "L2", "L3", "L4", "P1", "P2", "state"]);
+}
+
+#[test]
+fn half_written_trees() {
+    is_found("half-written-trees", &["P1", "P2"]);
+}
+
+#[test]
 fn all_are_tested() {
     let tests = include_str!("planted.rs");
     for (name, _) in Bug::ALL {

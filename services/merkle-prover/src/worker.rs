@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eschaton_core::{CoreError, Family, RowChange, Table, Topic, TopicPartition};
-use eschaton_driver::{Seen, WorkerError};
+use eschaton_driver::{Limits, Seen, WorkerError, retrying, unless_fenced};
 use eschaton_merkle::{Entry, Loader, MAP_PREFIX, META_KEY, MerkleError, Prover, Query, Step};
 use eschaton_ports::{
     Claim, Clock, Log, LogError, LogRecord, NewRecord, SCAN_ROWS_MAX, Signer, Store, StoreBatch, StoreError,
@@ -72,8 +72,11 @@ impl ProverWorker {
         let verifier = VerifierKey::from_public(&spec.config.origin, &spec.signer.public_key())
             .map_err(|error| broken("P1", error.to_string()))?;
         let claimed: Vec<_> = (0..spec.config.shards).map(decisions).collect();
-        let claim = spec.log.claim(GROUP, &claimed).await?;
-        let (mark, trees) = load(spec.store.as_ref()).await?;
+        let mut claim = spec.log.claim(GROUP, &claimed).await?;
+        let (mark, trees) = match load(spec.store.as_ref()).await {
+            Ok(loaded) => loaded,
+            Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
+        };
         let mut worker = Self {
             positions: claimed.iter().map(|_| 0).collect(),
             spec,
@@ -86,7 +89,8 @@ impl ProverWorker {
             written: mark.sequence,
         };
         if let Err(error) = worker.start(mark).await {
-            return Err(match worker.is_overtaken().await? {
+            let error = unless_fenced(worker.claim.as_mut(), error).await;
+            return Err(match !error.is_passing() && worker.is_overtaken().await? {
                 true => {
                     StoreError::Unavailable { detail: "another prover's last rows arrived".to_owned() }.into()
                 }
@@ -191,12 +195,7 @@ impl ProverWorker {
         loop {
             let worked = match self.turn().await {
                 Ok(worked) => worked,
-                // As in the driver: a successor's rows are no damage. Is this one still the owner?
-                Err(error @ WorkerError::Core(_)) => {
-                    self.claim.commit(Vec::new(), &[]).await?;
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(unless_fenced(self.claim.as_mut(), error).await),
             };
             let (clock, log) = (self.spec.clock.clone(), self.spec.log.clone());
             let interval_ms = self.spec.config.interval_ms;
@@ -270,7 +269,9 @@ impl ProverWorker {
                 let most = if to.is_some() { 4_096 } else { room.min(4_096) };
                 let records =
                     self.spec.log.read(decisions(partition), span.positions[index], most, 4 << 20).await?;
-                if records.is_empty() {
+                // Offsets may have gaps: what comes next may lie beyond.
+                let mut records = records.into_iter().filter(|record| record.offset < end).peekable();
+                if records.peek().is_none() {
                     if to.is_some() {
                         return Err(broken(
                             "P2",
@@ -279,7 +280,7 @@ impl ProverWorker {
                     }
                     break;
                 }
-                for record in records.into_iter().filter(|record| record.offset < end) {
+                for record in records {
                     room = room.saturating_sub(1);
                     span.positions[index] = record.offset + 1;
                     self.take(record, &mut span)?;
@@ -301,7 +302,7 @@ impl ProverWorker {
     /// Applies a span to the trees in memory. If the commit fails afterwards this worker is void.
     async fn build(&mut self, span: &Span) -> Result<(Checkpoint, Vec<RowChange>), WorkerError> {
         let keys = self.trees.touches(&span.entries);
-        let values = self.spec.store.get_many(Table::Trees, &keys).await?;
+        let values = self.retrying(|| self.spec.store.get_many(Table::Trees, &keys)).await?;
         let rows: HashMap<Bytes, Bytes> =
             keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect();
         let changes =
@@ -346,13 +347,21 @@ impl ProverWorker {
         });
         let watermark = Watermark { sequence, input_next: checkpoint.number + 1 };
         let batch = StoreBatch { worker: GROUP.to_owned(), family: Family::Trees, watermark, rows };
-        self.spec.store.apply(batch).await?;
+        self.retrying(|| self.spec.store.apply(batch.clone())).await?;
         self.written = sequence;
         (self.positions, self.seen, self.time_ms) = (span.positions, span.seen, span.time_ms);
         let signed = self.sign(&checkpoint).await?;
         self.latest = Some(signed.clone());
         (self.spec.publish)(signed);
         Ok(())
+    }
+
+    /// A store that is away costs no new start, for which all trees are read.
+    async fn retrying<T, F>(&self, operation: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        retrying(self.spec.clock.as_ref(), Limits::default().retry_ms, GROUP, operation).await
     }
 
     async fn sign(&self, checkpoint: &Checkpoint) -> Result<SignedCheckpoint, WorkerError> {
@@ -446,7 +455,8 @@ async fn checkpoint(store: &dyn Store, number: u64) -> Result<Option<Checkpoint>
 }
 
 /// The trees as of the store's watermark. A fenced prover's last batch may still arrive meanwhile, and
-/// rows of two batches fit nothing: then once more.
+/// rows of two batches fit nothing: then once more. The store promises that between two equal watermarks rows
+/// are of one batch (see [`Store::watermark`]).
 async fn load(store: &dyn Store) -> Result<(Watermark, Prover), WorkerError> {
     loop {
         let mark = store.watermark(GROUP).await?;

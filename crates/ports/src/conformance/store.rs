@@ -1,8 +1,11 @@
 //! What every store promises.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures::poll;
 
 use super::{Case, cases, run_cases};
 use crate::{Family, Row, RowChange, Store, StoreBatch, StoreError, Table, Watermark};
@@ -13,7 +16,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Store>) {
 }
 
 /// The suite's cases, for engines that need to run them apart.
-pub fn all() -> [Case<Arc<dyn Store>>; 13] {
+pub fn all() -> [Case<Arc<dyn Store>>; 14] {
     cases![
         get_many_keeps_order_and_says_what_is_missing,
         tables_are_apart,
@@ -28,6 +31,7 @@ pub fn all() -> [Case<Arc<dyn Store>>; 13] {
         scan_starts_after_a_key_that_need_not_exist,
         large_values_and_many_rows_come_back,
         a_row_of_another_family_is_refused_whole,
+        trees_between_two_equal_watermarks_are_of_one_batch,
     ]
 }
 
@@ -234,4 +238,46 @@ async fn a_row_of_another_family_is_refused_whole(store: Arc<dyn Store>) {
     assert_eq!(store.watermark("w").await.unwrap(), None);
     assert_eq!(get(&*store, &[b"a"]).await, [None]);
     assert_eq!(store.get_many(Table::Trees, &[Bytes::from("b")]).await.unwrap(), [None]);
+}
+
+async fn trees_between_two_equal_watermarks_are_of_one_batch(store: Arc<dyn Store>) {
+    let names: Vec<Bytes> = (0..24_u8).map(|name| Bytes::from(vec![b'M', name.wrapping_mul(101)])).collect();
+    let batch = |sequence: u64| StoreBatch {
+        worker: "w".into(),
+        family: Family::Trees,
+        watermark: mark(sequence),
+        rows: names.iter().map(|key| change(Table::Trees, key, Some(&sequence.to_be_bytes()))).collect(),
+    };
+    store.apply(batch(1)).await.unwrap();
+    for sequence in 2..40 {
+        // A writer that ends in the middle, sooner or later.
+        let mut writing = store.apply(batch(sequence));
+        for _ in 0..sequence {
+            if poll!(&mut writing).is_ready() {
+                break;
+            }
+            pause().await;
+        }
+        drop(writing);
+        let before = store.watermark("w").await.unwrap();
+        let found = store.get_many(Table::Trees, &names).await.unwrap();
+        let after = store.watermark("w").await.unwrap();
+        if before == after {
+            let expected = Some(Bytes::copy_from_slice(&before.unwrap().sequence.to_be_bytes()));
+            assert!(found.iter().all(|value| *value == expected), "{found:?} at {before:?}");
+        }
+    }
+}
+
+/// Lets others go on.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,0 +1,237 @@
+//! What the engines take by themselves: the records and rows of real payments, published and written again through
+//! the same adapters, on topics and a keyspace of their own, with nothing else of ours at work.
+//!
+//! A round publishes everything that the payments put on topics `ledger`, `decisions` and `changes`, in transactions of
+//! 1,024 records, one transaction at a time for each shard; and writes all their rows, in batches of as many rows
+//! as 1,024 payments have, one batch at a time for each shard. Both go on at once, and the round ends when both are
+//! done. Not in it: reads, the prover's rows and checkpoints. So the bound is higher than what any ledger with these
+//! records could reach, and the ratio to it is on the strict side.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use eschaton_node::{NodeConfig, open_engines};
+use eschaton_ports::{
+    Claim, Family, Log, LogRecord, NewRecord, RowChange, Store, StoreBatch, Table, Topic, TopicPartition,
+    Watermark,
+};
+use eschaton_types::pb::log::Changes;
+use indicatif::ProgressBar;
+use prost::Message;
+
+use crate::open::count;
+use crate::scenario::real;
+
+/// Records of one transaction, and payments whose rows make one batch.
+const BATCH: usize = 1_024;
+/// A transaction stays below the log's bound with these bytes.
+const BATCH_BYTES: usize = 16 << 20;
+const TOPICS: [Topic; 3] = [Topic::Ledger, Topic::Decisions, Topic::Changes];
+
+/// Payments per second.
+pub(crate) struct Bound {
+    pub(crate) both: f64,
+    /// The log alone, the store alone.
+    pub(crate) kafka: f64,
+    pub(crate) cql: f64,
+    pub(crate) records_per_payment: f64,
+    pub(crate) record_bytes_per_payment: f64,
+    pub(crate) rows_per_payment: f64,
+}
+
+/// The ends of all partitions.
+pub(crate) async fn ends(log: &dyn Log, shards: u32) -> anyhow::Result<Vec<(TopicPartition, u64)>> {
+    let mut ends = Vec::new();
+    for topic in TOPICS {
+        for partition in 0..shards {
+            let at = TopicPartition { topic, partition };
+            ends.push((at, log.end(at).await?));
+        }
+    }
+    Ok(ends)
+}
+
+/// One shard's share.
+#[derive(Default, Clone)]
+struct Share {
+    records: Vec<NewRecord>,
+    rows: Vec<RowChange>,
+}
+
+/// What payments left between two moments.
+pub(crate) struct Material {
+    shares: Vec<Share>,
+    payments: usize,
+}
+
+impl Material {
+    /// Reads it back; `payments` were made in between.
+    pub(crate) async fn read(
+        log: &dyn Log,
+        from: &[(TopicPartition, u64)],
+        to: &[(TopicPartition, u64)],
+        payments: u64,
+    ) -> anyhow::Result<Self> {
+        let payments = usize::try_from(payments)?;
+        ensure!(payments > 0, "nothing was accepted, so there is nothing to compare with");
+        let mut shares = Vec::new();
+        for ((at, from), (_, to)) in from.iter().zip(to) {
+            let shard = usize::try_from(at.partition)?;
+            if shares.len() <= shard {
+                shares.resize_with(shard + 1, Share::default);
+            }
+            let share = &mut shares[shard];
+            let mut next = *from;
+            while next < *to {
+                let records = log.read(*at, next, 4_096, 4 << 20).await?;
+                let Some(last) = records.last() else { break };
+                next = last.offset + 1;
+                for record in records.into_iter().filter(|record| record.offset < *to) {
+                    share.take(*at, record)?;
+                }
+            }
+        }
+        for share in &mut shares {
+            // The topics' records mixed as they were, so that transactions are alike.
+            share.records.sort_by_key(|record| record.at_ms);
+        }
+        Ok(Self { shares, payments })
+    }
+
+    fn per_payment(&self, of: impl Fn(&Share) -> usize) -> f64 {
+        count(self.shares.iter().map(of).sum()) / count(self.payments)
+    }
+
+    /// Rows of as many payments as make a batch.
+    fn rows_of_batch(&self) -> usize {
+        let rows: usize = self.shares.iter().map(|share| share.rows.len()).sum();
+        (rows * BATCH / self.payments).max(1)
+    }
+}
+
+impl Share {
+    fn take(&mut self, to: TopicPartition, record: LogRecord) -> anyhow::Result<()> {
+        if to.topic == Topic::Changes {
+            for row in Changes::decode(record.payload.clone())?.rows {
+                let table = Table::from_number(row.table).context("a row of an unknown table")?;
+                self.rows.push(RowChange { table, key: row.key, value: row.value });
+            }
+        }
+        let LogRecord { at_ms, id, trace, payload, .. } = record;
+        self.records.push(NewRecord { to, at_ms, id, trace, payload });
+        Ok(())
+    }
+}
+
+/// Repeats rounds for about `seconds`, then one of each engine alone. `config` names topics and a keyspace that are
+/// used for nothing else.
+pub(crate) async fn measure(
+    config: &NodeConfig,
+    material: &Material,
+    seconds: f64,
+    shown: &ProgressBar,
+) -> anyhow::Result<Bound> {
+    let (log, store) = open_engines(config, "bound").await?;
+    let rows_of_batch = material.rows_of_batch();
+    let mut publishers = Vec::new();
+    let mut writers = Vec::new();
+    for (shard, share) in (0u32..).zip(&material.shares) {
+        let at = TopicPartition { topic: Topic::Ledger, partition: shard };
+        let claim = log.claim("bound", &[at]).await?;
+        publishers.push(Publisher { at, claim, records: Arc::new(share.records.clone()), next: 0 });
+        let rows = Arc::new(share.rows.clone());
+        let worker = format!("bound/{shard}");
+        writers.push(Writer { worker, store: store.clone(), rows, size: rows_of_batch, sequence: 0 });
+    }
+    let payments = count(material.payments);
+    // The first round warms the engines up.
+    let (mut rounds, mut began) = (0, Instant::now());
+    loop {
+        (publishers, writers) = tokio::try_join!(all(publishers), all(writers))?;
+        if rounds == 0 {
+            began = Instant::now();
+        }
+        rounds += 1;
+        shown.inc(u64::try_from(material.payments)?);
+        if rounds > 1 && began.elapsed().as_secs_f64() >= seconds {
+            break;
+        }
+    }
+    let both = payments * real(rounds - 1) / began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    all(publishers).await?;
+    let kafka = payments / began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    all(writers).await?;
+    let cql = payments / began.elapsed().as_secs_f64();
+    Ok(Bound {
+        both,
+        kafka,
+        cql,
+        records_per_payment: material.per_payment(|share| share.records.len()),
+        record_bytes_per_payment: material
+            .per_payment(|share| share.records.iter().map(|record| record.payload.len()).sum()),
+        rows_per_payment: material.per_payment(|share| share.rows.len()),
+    })
+}
+
+/// One shard's part of a round, by itself.
+trait Part: Sized + Send + 'static {
+    fn round(self) -> impl Future<Output = anyhow::Result<Self>> + Send;
+}
+
+/// All shards at once.
+async fn all<P: Part>(parts: Vec<P>) -> anyhow::Result<Vec<P>> {
+    let tasks: Vec<_> = parts.into_iter().map(|part| tokio::spawn(part.round())).collect();
+    let mut done = Vec::new();
+    for task in tasks {
+        done.push(task.await??);
+    }
+    Ok(done)
+}
+
+struct Publisher {
+    at: TopicPartition,
+    claim: Box<dyn Claim>,
+    records: Arc<Vec<NewRecord>>,
+    next: u64,
+}
+
+impl Part for Publisher {
+    async fn round(mut self) -> anyhow::Result<Self> {
+        let mut rest = &self.records[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take(BATCH).take_while(|record| {
+                bytes += record.payload.len();
+                bytes <= BATCH_BYTES
+            });
+            let (batch, after) = rest.split_at(fitting.count().max(1));
+            self.next += u64::try_from(batch.len())?;
+            self.claim.commit(batch.to_vec(), &[(self.at, self.next)]).await?;
+            rest = after;
+        }
+        Ok(self)
+    }
+}
+
+struct Writer {
+    worker: String,
+    store: Arc<dyn Store>,
+    rows: Arc<Vec<RowChange>>,
+    size: usize,
+    sequence: u64,
+}
+
+impl Part for Writer {
+    async fn round(mut self) -> anyhow::Result<Self> {
+        for rows in self.rows.chunks(self.size) {
+            self.sequence += 1;
+            let watermark = Watermark { sequence: self.sequence, input_next: self.sequence };
+            let (worker, rows) = (self.worker.clone(), rows.to_vec());
+            self.store.apply(StoreBatch { worker, family: Family::Ledger, watermark, rows }).await?;
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,233 @@
+//! Payments through a cluster, beside what its engines take by themselves.
+
+mod bound;
+mod processes;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use eschaton_node::cluster_state;
+use indicatif::ProgressBar;
+
+pub(crate) use processes::{Cluster, Engines, ServiceArgs, Shape, serve};
+
+use crate::lookup::lost;
+use crate::node::Running;
+use crate::open::count;
+use crate::scenario::{bar, fill, real, run_id, sign, whole};
+use crate::workload::Workload;
+use crate::{closed, cores, open, plot, process};
+
+/// Of the open loop. Decisions take some 100 ms here.
+const STREAMS: usize = 128;
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  deploy/engines/kafka/run.sh start && deploy/engines/cassandra/run.sh start\n  eschaton-loadtest cluster --kafka 127.0.0.1:29092 --cql 127.0.0.1:19042 --seconds 20 --json result.json\n\nTopics and keyspaces of a run have names of their own and stay; wipe the engines afterwards."
+)]
+pub(crate) struct ClusterArgs {
+    #[command(flatten)]
+    engines: Engines,
+    /// How long to measure: half of it closed loop, half open loop; the engines' bound takes as long as the former
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Processes that resolve conflicts
+    #[arg(long, default_value_t = 2)]
+    resolvers: usize,
+    /// Live outputs to create beforehand
+    #[arg(long, default_value_t = 10_000)]
+    outputs: u64,
+    /// How finely tables are cut, 2 to 18
+    #[arg(long, default_value_t = 4)]
+    partition_bits: u8,
+    /// Shards of the ledger
+    #[arg(long, default_value_t = 4)]
+    shards: u32,
+    /// Payments per second of the open loop, instead of half of what the closed loop reached
+    #[arg(long)]
+    rate: Option<f64>,
+    /// The closed loop has payments for so many per second; raise it when it says that they ran out
+    #[arg(long, default_value_t = 6_000.0)]
+    most: f64,
+    /// Process ids of the engines, when they are not found by their ports
+    #[arg(long)]
+    engine_pid: Vec<u32>,
+    /// Write the results here
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Draw the latency at half load here (SVG)
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
+    ensure!(args.seconds >= 1.0 && args.seconds <= 3_600.0, "--seconds must be 1 to 3600");
+    ensure!((1..=64).contains(&args.resolvers), "--resolvers must be 1 to 64");
+    ensure!(args.most >= 1.0 && args.most <= 1e6, "--most must be 1 to 1000000");
+    let engine_pids = engine_pids(&args)?;
+    let dir = tempfile::tempdir()?;
+    let id = run_id()?;
+    let name = format!("load{}", hex::encode(&id[8..16]));
+    let workload = std::sync::Arc::new(Workload::new(id)?);
+    let half = args.seconds / 2.0;
+    let limit = whole(args.most * half);
+    let calm_most = whole(args.rate.unwrap_or(args.most / 2.0) * half) + 1;
+    let (issuances, payments) = sign(&workload, limit + calm_most).await?;
+    let limit = usize::try_from(limit)?;
+
+    let shape = Shape { shards: args.shards, partition_bits: args.partition_bits };
+    let cluster = Cluster::make(dir.path(), &name, &args.engines, &shape, &workload.issuer()).await?;
+    let scratch_name = format!("{name}bound");
+    let scratch = Cluster::make(dir.path(), &scratch_name, &args.engines, &shape, &workload.issuer()).await?;
+    let edge = cluster.start("gossip-ingress,query")?;
+    let mut others = vec![("merkle-prover", cluster.start("merkle-prover")?)];
+    for _ in 0..args.resolvers {
+        others.push(("conflict-resolver", cluster.start("conflict-resolver")?));
+    }
+    let url = edge.url.clone();
+    let ours: Vec<(&str, &Running)> = std::iter::once(("gossip-ingress,query", &edge))
+        .chain(others.iter().map(|(what, process)| (*what, process)))
+        .collect();
+    let pids: Vec<u32> = ours.iter().map(|(_, process)| process.pid()).collect();
+    fill(&url, &workload, args.outputs, issuances).await?;
+    settle(&cluster).await?;
+
+    let (log, store) = eschaton_node::open_engines(&cluster.config, "loadtest").await?;
+    drop(store);
+    let from = bound::ends(log.as_ref(), args.shards).await?;
+    let shown = bar("closed loop", u64::try_from(limit)?);
+    let before = (cpu_s(&pids)?, cpu_s(&engine_pids)?);
+    let fast = closed::run(&url, payments.clone(), limit, half, &shown).await?;
+    settle(&cluster).await?;
+    let (cpu, engines_cpu) = (cpu_s(&pids)? - before.0, cpu_s(&engine_pids)? - before.1);
+    shown.finish_and_clear();
+    let to = bound::ends(log.as_ref(), args.shards).await?;
+    let accepted = real(fast.counts.accepted);
+    let accepted_per_s = accepted / fast.seconds;
+    if fast.used == limit {
+        eprintln!("the closed loop ran out of payments; repeat with a higher --most");
+    }
+
+    let rate = args.rate.unwrap_or(accepted_per_s / 2.0);
+    let shown = bar("open loop at half load", whole(rate * half));
+    let calm = open::run(&url, payments.clone(), fast.used, rate, half, STREAMS, &shown).await?;
+    shown.finish_and_clear();
+    let mut unexpected = fast.counts.clone();
+    unexpected.add(&calm.counts);
+    if let Some(other) = unexpected.first_other {
+        eprintln!("{} answers were not expected, the first: {other}", unexpected.other);
+    }
+
+    let acknowledged: Vec<usize> = fast.acknowledged.iter().chain(&calm.acknowledged).copied().collect();
+    let lost = lost(&url, &payments, &acknowledged).await?;
+    let rss_mib = ours
+        .iter()
+        .map(|(service, process)| {
+            let (rss_mib, rss_max_mib) = process.memory_mib()?;
+            Ok(report::Memory { service: (*service).to_owned(), rss_mib, rss_max_mib })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    for (_, process) in others {
+        process.stop()?;
+    }
+    edge.stop()?;
+
+    let material = bound::Material::read(log.as_ref(), &from, &to, fast.counts.accepted).await?;
+    let shown = engines_bar();
+    let engines = bound::measure(&scratch.config, &material, half, &shown).await?;
+    shown.finish_and_clear();
+
+    let (cpu_name, commit) = crate::report::machine();
+    let millis = |quantile| plot::millis(calm.latency.value_at_quantile(quantile));
+    let result = report::Cluster {
+        scenario: "cluster",
+        accepted_per_s,
+        bound_per_s: engines.both,
+        ratio: accepted_per_s / engines.both,
+        bound_kafka_alone_per_s: engines.kafka,
+        bound_cql_alone_per_s: engines.cql,
+        records_per_payment: engines.records_per_payment,
+        record_bytes_per_payment: engines.record_bytes_per_payment,
+        rows_per_payment: engines.rows_per_payment,
+        half_load_per_s: count(calm.used) / half,
+        p50_ms: millis(0.5),
+        p90_ms: millis(0.9),
+        p99_ms: millis(0.99),
+        p999_ms: millis(0.999),
+        max_ms: plot::millis(calm.latency.max()),
+        acknowledged: u64::try_from(acknowledged.len())?,
+        lost,
+        cpu_us_per_payment: cpu * 1e6 / accepted.max(1.0),
+        engines_cpu_us_per_payment: engines_cpu * 1e6 / accepted.max(1.0),
+        rss_mib,
+        resolvers: args.resolvers,
+        shards: args.shards,
+        partition_bits: args.partition_bits,
+        outputs_before: args.outputs,
+        seconds: args.seconds,
+        cores: cores(),
+        cpu: cpu_name,
+        commit,
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+    };
+    result.print();
+    if let Some(path) = &args.json {
+        crate::report::write(path, &result)?;
+    }
+    if let Some(path) = &args.plot {
+        let title =
+            format!("Payments through a cluster at {:.0}/s, half of the most", result.half_load_per_s);
+        plot::latency(path, &title, &calm.latency)?;
+    }
+    ensure!(result.lost == 0, "{} acknowledged payments are lost", result.lost);
+    Ok(())
+}
+
+fn engines_bar() -> ProgressBar {
+    let shown = bar("the engines by themselves", 0);
+    shown.unset_length();
+    shown
+}
+
+fn cpu_s(pids: &[u32]) -> anyhow::Result<f64> {
+    pids.iter().map(|pid| process::cpu_s(*pid)).sum()
+}
+
+/// The engines' processes, where they are on this machine.
+fn engine_pids(args: &ClusterArgs) -> anyhow::Result<Vec<u32>> {
+    if !args.engine_pid.is_empty() {
+        return Ok(args.engine_pid.clone());
+    }
+    let mut pids = Vec::new();
+    for (option, address) in [("--kafka", &args.engines.kafka), ("--cql", &args.engines.cql)] {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port = port.with_context(|| format!("{option} is {address}; it must be host:port"))?;
+        match process::listening_on(port) {
+            Some(pid) => pids.push(pid),
+            None => {
+                eprintln!("no process here listens on {address}; its CPU is not counted, see --engine-pid")
+            }
+        }
+    }
+    Ok(pids)
+}
+
+/// Waits until every record is consumed and the trees stand still.
+pub(crate) async fn settle(cluster: &Cluster) -> anyhow::Result<()> {
+    const LOOKS: u32 = 300;
+    let mut last = None;
+    for _ in 0..LOOKS {
+        let state = cluster_state(&cluster.config).await?;
+        let done = state.shards.iter().all(|shard| shard.consumed == shard.end && shard.owner.is_some());
+        let now = done.then_some(state.checkpoint);
+        if now.is_some() && now == last {
+            return Ok(());
+        }
+        last = now;
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+    }
+    anyhow::bail!("the cluster did not become idle in {LOOKS} s; see the messages beside its configuration")
+}

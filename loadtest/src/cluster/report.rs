@@ -1,0 +1,94 @@
+use serde::Serialize;
+
+use crate::report::table;
+
+/// What one run of scenario `cluster` found.
+#[derive(Serialize, Clone, Debug)]
+pub(crate) struct Cluster {
+    pub(crate) scenario: &'static str,
+    /// Closed loop.
+    pub(crate) accepted_per_s: f64,
+    /// Payments whose records and rows the engines take by themselves, both at once.
+    pub(crate) bound_per_s: f64,
+    pub(crate) ratio: f64,
+    /// One engine while the other has nothing to do.
+    pub(crate) bound_kafka_alone_per_s: f64,
+    pub(crate) bound_cql_alone_per_s: f64,
+    /// What a payment of the closed loop left in the engines, the prover's aside.
+    pub(crate) records_per_payment: f64,
+    pub(crate) record_bytes_per_payment: f64,
+    pub(crate) rows_per_payment: f64,
+    /// Open loop at half of `accepted_per_s`.
+    pub(crate) half_load_per_s: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p90_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p999_ms: f64,
+    pub(crate) max_ms: f64,
+    pub(crate) acknowledged: u64,
+    pub(crate) lost: u64,
+    /// Of all our processes, closed loop.
+    pub(crate) cpu_us_per_payment: f64,
+    /// Of the engines' processes, closed loop; 0 when they are on another machine.
+    pub(crate) engines_cpu_us_per_payment: f64,
+    pub(crate) rss_mib: Vec<Memory>,
+    pub(crate) resolvers: usize,
+    pub(crate) shards: u32,
+    pub(crate) partition_bits: u8,
+    /// Live outputs before the payments.
+    pub(crate) outputs_before: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cores: usize,
+    pub(crate) cpu: String,
+    pub(crate) commit: String,
+    pub(crate) command: String,
+}
+
+/// Of a process at the end, and the most it ever was.
+#[derive(Serialize, Clone, Debug)]
+pub(crate) struct Memory {
+    pub(crate) service: String,
+    pub(crate) rss_mib: f64,
+    pub(crate) rss_max_mib: f64,
+}
+
+impl Cluster {
+    pub(crate) fn print(&self) {
+        let memory = self.rss_mib.iter().map(|memory| {
+            format!("{} {:.0} (at most {:.0})", memory.service, memory.rss_mib, memory.rss_max_mib)
+        });
+        table(&[
+            (
+                "accepted, closed loop",
+                format!("{:.0}/s, {} resolvers, {} shards", self.accepted_per_s, self.resolvers, self.shards),
+            ),
+            (
+                "bound (engines by themselves)",
+                format!(
+                    "{:.0}/s on {} cores; Kafka alone {:.0}/s, CQL alone {:.0}/s",
+                    self.bound_per_s, self.cores, self.bound_kafka_alone_per_s, self.bound_cql_alone_per_s
+                ),
+            ),
+            ("ratio", format!("{:.3}", self.ratio)),
+            (
+                "a payment in the engines",
+                format!(
+                    "{:.2} records of {:.0} bytes together, {:.2} rows",
+                    self.records_per_payment, self.record_bytes_per_payment, self.rows_per_payment
+                ),
+            ),
+            (
+                "latency at half load",
+                format!(
+                    "p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.0} ms at {:.0}/s",
+                    self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms, self.half_load_per_s
+                ),
+            ),
+            ("services' CPU per payment", format!("{:.0} us", self.cpu_us_per_payment)),
+            ("engines' CPU per payment", format!("{:.0} us", self.engines_cpu_us_per_payment)),
+            ("memory, MiB", memory.collect::<Vec<_>>().join(", ")),
+            ("live outputs before", self.outputs_before.to_string()),
+            ("acknowledged / lost", format!("{} / {}", self.acknowledged, self.lost)),
+        ]);
+    }
+}

@@ -1,0 +1,267 @@
+//! A cluster under load whose processes and engines are killed, stopped and restarted.
+
+mod decisions;
+mod engines;
+mod fleet;
+mod plan;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Args;
+use tokio::task::{JoinHandle, block_in_place};
+
+use crate::anew;
+use crate::cluster::{Cluster, Engines as Addresses, Shape, settle};
+use crate::contest::{Contest, Dice, load};
+use crate::live::submit_all;
+use crate::lookup::look_up;
+use crate::scenario::{bar, run_id};
+use crate::workload::Workload;
+use engines::Engine;
+use fleet::{Fleet, Urls};
+use plan::{Deck, Engines, Fault, inject};
+
+const SHARDS: u32 = 4;
+/// About how long a fault lasts, for the size of the load.
+const FAULT_S: u64 = 20;
+/// What waits for a decision when the faults are over has it by then.
+const CALM: Duration = Duration::from_secs(300);
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  KAFKA_PORT=29392 KAFKA_NAME=faults CQL_PORT=19342 eschaton-loadtest faults --kafka-script deploy/engines/kafka/run.sh --cql-script deploy/engines/cassandra/run.sh --faults 50 --data-dir ./faults\n\nThe scripts take ports and directories from the environment; data of engines of these names is deleted. After a failure the engines' data and all messages stay. ESCHATON_LOADTEST_LOG is the filter of the processes' messages, warn unless given."
+)]
+pub(crate) struct FaultsArgs {
+    /// Starts and ends Kafka: deploy/engines/kafka/run.sh
+    #[arg(long)]
+    kafka_script: PathBuf,
+    /// Starts and ends Cassandra: deploy/engines/cassandra/run.sh
+    #[arg(long)]
+    cql_script: PathBuf,
+    /// Where Kafka listens
+    #[arg(long, env = "KAFKA_PORT", default_value_t = 29_092)]
+    kafka_port: u16,
+    /// Where Cassandra listens
+    #[arg(long, env = "CQL_PORT", default_value_t = 19_042)]
+    cql_port: u16,
+    /// How many faults
+    #[arg(long, default_value_t = 50)]
+    faults: u32,
+    /// Time between two faults
+    #[arg(long, default_value_t = 4.0)]
+    seconds_between: f64,
+    /// Outputs paid from in a second, each by two payments at different edges
+    #[arg(long, default_value_t = 40)]
+    rate: u32,
+    /// Chooses faults and victims; another one for each run unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Directory of keys, configuration and messages; made if need be
+    #[arg(long)]
+    data_dir: PathBuf,
+}
+
+/// Faults of one kind.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    count: u32,
+    stall: Duration,
+    longest: Duration,
+}
+
+pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
+    ensure!((0.1..=600.0).contains(&args.seconds_between), "--seconds-between must be 0.1 to 600");
+    ensure!((1..=10_000).contains(&args.rate), "--rate must be 1 to 10000");
+    std::fs::create_dir_all(&args.data_dir)?;
+    let id = run_id()?;
+    let seed =
+        args.seed.unwrap_or_else(|| id[8..16].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte)));
+    println!("seed {seed}");
+    let mut dice = Dice(seed);
+    let workload = Workload::new(id)?;
+    let outputs = u64::from(args.rate) * u64::from(args.faults) * (whole_s(args.seconds_between) + FAULT_S);
+    println!("signing two payments of each of {outputs} outputs");
+    let (issuances, pairs) = block_in_place(|| workload.contenders(outputs))?;
+    let contest = Arc::new(Contest::new(pairs, 2));
+
+    println!("starting the engines");
+    let engines = Engines {
+        kafka: block_in_place(|| Engine::start("kafka", &args.kafka_script, &args.data_dir))?,
+        cql: block_in_place(|| Engine::start("cassandra", &args.cql_script, &args.data_dir))?,
+    };
+    let addresses = Addresses::here(args.kafka_port, args.cql_port);
+    let name = format!("faults{}", hex::encode(&id[8..16]));
+    let shape = Shape { shards: SHARDS, partition_bits: 4 };
+    let cluster =
+        Arc::new(Cluster::make(&args.data_dir, &name, &addresses, &shape, &workload.issuer()).await?);
+    let mut fleet = block_in_place(|| Fleet::start(&cluster))?;
+    let shown = bar("creating outputs", u64::try_from(issuances.len())?);
+    submit_all(&first(&fleet.urls()), issuances, 8, &shown).await?;
+    shown.finish_and_clear();
+    settle(&cluster).await?;
+
+    let feeding = tokio::spawn(feed(contest.clone(), usize::try_from(outputs)?, args.rate));
+    let loads = keep_loading(&contest, &fleet.urls());
+    let shown = bar("faults", args.faults.into());
+    let mut tallies = [Tally::default(); Fault::ALL.len()];
+    let mut deck = Deck::new();
+    for _ in 0..args.faults {
+        let fault = deck.draw(&mut dice)?;
+        shown.set_message(fault.name());
+        let began = Instant::now();
+        block_in_place(|| inject(fault, &mut dice, &engines, &mut fleet))?;
+        rest(&mut fleet, args.seconds_between).await?;
+        let stall = contest.longest_stall();
+        shown.suspend(|| {
+            println!(
+                "{:<40} {:5.1} s, longest without a decision {:5.1} s",
+                fault.name(),
+                began.elapsed().as_secs_f64(),
+                stall.as_secs_f64()
+            );
+        });
+        for (tally, kind) in tallies.iter_mut().zip(Fault::ALL) {
+            if kind == fault {
+                tally.count += 1;
+                tally.stall += stall;
+                tally.longest = tally.longest.max(stall);
+            }
+        }
+        shown.inc(1);
+    }
+    shown.finish_and_clear();
+    block_in_place(|| fleet.wake_all())?;
+
+    feeding.abort();
+    // Whether it was aborted or had ended counts for nothing.
+    let _ = feeding.await;
+    contest.complete();
+    let fed = contest.outputs_put();
+    println!("waiting for decisions of what is under way");
+    calm(&contest, loads, &mut fleet).await?;
+    let last_stall = contest.longest_stall();
+    println!("asking everything again, at the other edge");
+    contest.put_again(0..fed);
+    let loads = keep_loading(&contest, &fleet.urls());
+    calm(&contest, loads, &mut fleet).await?;
+    let answers = contest.answers();
+    settle(&cluster).await?;
+    let shown = bar("looking payments up", u64::try_from(2 * fed)?);
+    let found = look_up(&first(&fleet.urls()), &contest, fed, &shown).await?;
+    let ended = std::mem::take(&mut fleet.ended);
+    block_in_place(|| fleet.stop())?;
+
+    println!("counting decisions");
+    let decisions = decisions::count(&cluster.config).await?;
+    let shown = bar("deciding the log anew", 1);
+    let scratch = args.data_dir.join(format!("{name}.check"));
+    let report = eschaton_node::check_engines(&cluster.config, &scratch, anew::progress(&shown)).await?;
+    shown.finish_and_clear();
+
+    println!("\n  {:<40} {:>5} {:>12} {:>12}", "fault", "times", "mean stall", "longest");
+    for (fault, tally) in Fault::ALL.iter().zip(&tallies).filter(|(_, tally)| tally.count > 0) {
+        let mean = tally.stall.as_secs_f64() / f64::from(tally.count);
+        let longest = tally.longest.as_secs_f64();
+        println!("  {:<40} {:>5} {mean:>10.1} s {longest:>10.1} s", fault.name(), tally.count);
+    }
+    println!("  after the last one: {:.1} s\n", last_stall.as_secs_f64());
+    println!(
+        "{} faults, seed {seed}: {} acknowledged payments, {} refused contenders, {} lost, {} refused and yet accepted, {} outputs spent twice, {} contradictory answers",
+        args.faults,
+        answers.accepted,
+        answers.rejected,
+        found.lost,
+        found.revived,
+        found.twice,
+        answers.contradicted
+    );
+    println!(
+        "{} decisions, {} first acceptances; {} ids repeated, {} accepted again, {} outputs spent twice on the log",
+        decisions.records,
+        decisions.accepted,
+        decisions.repeated_ids,
+        decisions.accepted_again,
+        decisions.spent_twice
+    );
+    for process in &ended {
+        println!("ended by itself: {process}");
+    }
+    anew::print(&report);
+    ensure!(
+        answers.accepted == fed,
+        "{fed} outputs were paid from, {} payments are accepted",
+        answers.accepted
+    );
+    ensure!(
+        found.lost + found.twice + found.revived + answers.contradicted == 0,
+        "money was lost or doubled"
+    );
+    ensure!(decisions.is_sound(), "the log holds a decision twice");
+    ensure!(report.store_hash == report.replay_hash, "{}", report.first_difference.unwrap_or_default());
+    ensure!(ended.is_empty(), "a process ended by itself; its messages are in {}", args.data_dir.display());
+    block_in_place(|| engines.kafka.wipe().and_then(|()| engines.cql.wipe()))
+}
+
+/// Looks after the processes until the next fault is due.
+async fn rest(fleet: &mut Fleet, seconds: f64) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    loop {
+        block_in_place(|| fleet.look_after())?;
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Puts `rate` outputs' payments into the lines in a second.
+async fn feed(contest: Arc<Contest>, outputs: usize, rate: u32) {
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+    for output in 0..outputs {
+        pace.tick().await;
+        contest.put(output..output + 1);
+    }
+    eprintln!("all outputs are paid from; faults go on without load");
+}
+
+/// One task for each edge, wherever it is at the moment.
+fn keep_loading(contest: &Arc<Contest>, urls: &Urls) -> Vec<JoinHandle<()>> {
+    (0..2)
+        .map(|edge| {
+            let (contest, urls) = (contest.clone(), urls.clone());
+            tokio::spawn(async move {
+                while !contest.is_complete() || contest.undecided() > 0 {
+                    let url = urls.lock().unwrap_or_else(PoisonError::into_inner).get(edge).cloned();
+                    load(url.unwrap_or_default(), contest.clone(), edge).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            })
+        })
+        .collect()
+}
+
+/// Waits until everything in the lines is decided.
+async fn calm(contest: &Contest, loads: Vec<JoinHandle<()>>, fleet: &mut Fleet) -> anyhow::Result<()> {
+    let until = Instant::now() + CALM;
+    while !loads.iter().all(JoinHandle::is_finished) {
+        let (undecided, waited) = (contest.undecided(), CALM.as_secs());
+        ensure!(
+            Instant::now() < until,
+            "{undecided} payments are not decided {waited} s after the last fault"
+        );
+        rest(fleet, 1.0).await?;
+    }
+    Ok(())
+}
+
+fn first(urls: &Urls) -> String {
+    urls.lock().unwrap_or_else(PoisonError::into_inner).first().cloned().unwrap_or_default()
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0.1 to 600
+fn whole_s(seconds: f64) -> u64 {
+    seconds.ceil() as u64
+}
