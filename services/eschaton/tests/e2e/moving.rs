@@ -11,6 +11,7 @@ use crate::kit::cli::{Cli, text};
 use crate::kit::money::{Mint, key, outpoint, pay, stranger};
 use crate::kit::node::Node;
 use crate::kit::rpc::Rpc;
+use crate::kit::until;
 
 /// Payments before the move.
 const PAYMENTS: usize = 60;
@@ -98,7 +99,9 @@ async fn a_moved_node_has_the_same_state_and_pays_on() {
     let node = Node::start(&new, &mint.options());
     assert_eq!(node.verifier_key, exported["verifier_key"].as_str().unwrap());
     let rpc = Rpc::connect(&node.url).await;
-    assert_eq!(rpc.outputs(stranger(1)).await.len(), PAYMENTS);
+    // Credits that were still on their way when the old node stopped arrive here.
+    let arrived = async || Some(rpc.outputs(stranger(1)).await).filter(|all| all.len() == PAYMENTS);
+    until("every payment's output", arrived).await;
     rpc.accept(&pay(&key(PAYMENTS as u64), outpoint(&issued, PAYMENTS), stranger(2), 10)).await;
     let refused = rpc.submit(&pay(&key(0), outpoint(&issued, 0), stranger(2), 10).bytes).await.unwrap();
     assert_eq!(refused.outcome(), eschaton_api::ingress::Outcome::Rejected, "{refused:?}");
