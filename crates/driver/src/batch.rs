@@ -33,27 +33,20 @@ impl<I: Send> Batch<I> {
         self.inputs.len()
     }
 
-    /// Gets the declared rows: from `overlay` what it knows, the rest from the store, a table at a time.
-    pub(crate) async fn fetch(
+    /// The declared rows that `overlay` knows, and what is missing of them.
+    pub(crate) fn known(
         &mut self,
         overlay: impl Fn(&(Table, Bytes)) -> Option<Option<Bytes>>,
-        get: impl AsyncFn(Table, &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError>,
-    ) -> Result<Rows, StoreError> {
+    ) -> (Rows, Missing) {
         let mut rows = Rows::default();
-        let mut by_table: BTreeMap<Table, Vec<Bytes>> = BTreeMap::new();
+        let mut missing = Missing::default();
         for at in std::mem::take(&mut self.keys).into_inner() {
             match overlay(&at) {
                 Some(value) => rows.provide(at.0, at.1, value),
-                None => by_table.entry(at.0).or_default().push(at.1),
+                None => missing.0.entry(at.0).or_default().push(at.1),
             }
         }
-        for (table, keys) in by_table {
-            let values = get(table, &keys).await?;
-            for (key, value) in keys.into_iter().zip(values) {
-                rows.provide(table, key, value);
-            }
-        }
-        Ok(rows)
+        (rows, missing)
     }
 
     /// Steps the core over the inputs in order and hands out what should happen.
@@ -68,6 +61,27 @@ impl<I: Send> Batch<I> {
             let now = now(&record);
             let effects = core.step(rows, record.offset, now, input)?;
             done(&record, now, effects);
+        }
+        Ok(())
+    }
+}
+
+/// Declared rows that only the store can give.
+#[derive(Default)]
+pub(crate) struct Missing(BTreeMap<Table, Vec<Bytes>>);
+
+impl Missing {
+    /// Gets them, a table at a time.
+    pub(crate) async fn fetch(
+        self,
+        rows: &mut Rows,
+        get: impl AsyncFn(Table, &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        for (table, keys) in self.0 {
+            let values = get(table, &keys).await?;
+            for (key, value) in keys.into_iter().zip(values) {
+                rows.provide(table, key, value);
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod planted;
 mod replay;
 mod seen;
 mod trouble;
+mod unwritten;
 mod worker;
 
 pub use error::WorkerError;

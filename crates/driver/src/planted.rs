@@ -17,6 +17,8 @@ pub enum PlantedBug {
     NoOverlay,
     /// The next input's offset is told from how many were read.
     CountsRecords,
+    /// A row leaves the overlay with the first batch that holds it, though a later one changed it again.
+    ForgetsNewer,
 }
 
 /// What is planted in one worker. Without feature `planted-bugs` there is no way to make any but the

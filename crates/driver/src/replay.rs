@@ -29,7 +29,8 @@ pub async fn replay<H: Host>(
         let batch_next = last.offset + 1;
         let mut batch = Batch::decode(&core, records, |id| !seen.pass(id))?;
         let fetch = async |table, keys: &[Bytes]| store.get_many(table, keys).await;
-        let mut rows = batch.fetch(|_| None, fetch).await?;
+        let (mut rows, missing) = batch.known(|_| None);
+        missing.fetch(&mut rows, fetch).await?;
         let time = |record: &LogRecord| {
             now = now.max(record.at_ms);
             now

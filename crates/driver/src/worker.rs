@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +15,7 @@ use crate::batch::Batch;
 use crate::opening::{self, Opened};
 use crate::planted::{Planted, PlantedBug};
 use crate::trouble::{retrying, unless_fenced};
+use crate::unwritten::Unwritten;
 use crate::{Seen, WorkerError};
 
 /// Makes a core from the rows that it keeps in memory.
@@ -44,13 +44,21 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// About the most bytes of one changes record.
     pub changes_bytes: usize,
+    /// Rows that are committed and not yet in the store; with this many, the next batch waits.
+    pub unwritten_rows: usize,
     /// Pause between attempts when the store does not answer, in milliseconds.
     pub retry_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { batch_records: 1_024, batch_bytes: 512 << 10, changes_bytes: 2 << 20, retry_ms: 100 }
+        Self {
+            batch_records: 1_024,
+            batch_bytes: 512 << 10,
+            changes_bytes: 2 << 20,
+            unwritten_rows: 16_384,
+            retry_ms: 100,
+        }
     }
 }
 
@@ -86,9 +94,7 @@ pub struct Worker<H: Host> {
     next: u64,
     log_time: LogTime,
     seen: Seen,
-    /// Committed and not yet in the store: what the next batch must see, and then write.
-    unwritten: Option<StoreBatch>,
-    overlay: HashMap<(Table, Bytes), Option<Bytes>>,
+    unwritten: Unwritten,
 }
 
 impl<H> WorkerSpec<H> {
@@ -131,18 +137,10 @@ impl<H: Host> Worker<H> {
         };
         let Opened { reapplied, log_time, seen, core } = opened;
         tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
-        Ok(Self {
-            spec,
-            planted,
-            name,
-            core,
-            claim,
-            next,
-            log_time,
-            seen,
-            unwritten: None,
-            overlay: HashMap::new(),
-        })
+        let (store, clock, limits) = (spec.store.clone(), spec.clock.clone(), spec.limits);
+        let unwritten =
+            Unwritten::new(store, clock, limits.retry_ms, spec.group.clone(), limits.unwritten_rows, planted);
+        Ok(Self { spec, planted, name, core, claim, next, log_time, seen, unwritten })
     }
 
     /// The next offset that it will consume.
@@ -160,23 +158,22 @@ impl<H: Host> Worker<H> {
                 }
                 continue;
             }
-            self.write_rows().await?;
-            let log = self.spec.log.clone();
             let from = [(self.spec.input, self.next)];
-            let wait = log.wait(&from);
-            match select(wait, &mut stop).await {
+            let waiting = select(self.spec.log.wait(&from), &mut stop);
+            match self.unwritten.unless_failed(waiting).await? {
                 Either::Left((waited, _)) => waited?,
                 Either::Right(((), _)) => break,
             }
         }
-        self.write_rows().await
+        Ok(self.unwritten.flush().await?)
     }
 
     /// One batch, if there is one. False: nothing to do.
     pub async fn turn(&mut self) -> Result<bool, WorkerError> {
         let limits = self.spec.limits;
-        let records =
-            self.spec.log.read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes).await?;
+        self.unwritten.room().await?;
+        let read = self.spec.log.read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes);
+        let records = self.unwritten.during(read).await?;
         if records.is_empty() {
             return Ok(false);
         }
@@ -210,10 +207,11 @@ impl<H: Host> Worker<H> {
             metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
                 .increment(repeats);
         }
-        let (spec, overlay, hidden) = (&self.spec, &self.overlay, self.planted.has(PlantedBug::NoOverlay));
+        let (spec, hidden) = (&self.spec, self.planted.has(PlantedBug::NoOverlay));
+        // What is not in the overlay now is in the store already.
+        let (mut rows, missing) = batch.known(|at| self.unwritten.get(at).filter(|_| !hidden));
         let fetch = async |table, keys: &[Bytes]| spec.retrying(|| spec.store.get_many(table, keys)).await;
-        let known = |at: &(Table, Bytes)| overlay.get(at).filter(|_| !hidden).cloned();
-        let mut rows = batch.fetch(known, fetch).await?;
+        self.unwritten.during(missing.fetch(&mut rows, fetch)).await?;
         let mut stepped = Stepped {
             records: count,
             outputs: Vec::with_capacity(batch.len() * 3),
@@ -262,26 +260,15 @@ impl<H: Host> Worker<H> {
             Vec::new()
         };
         if self.planted.has(PlantedBug::RowsBeforeCommit) {
-            self.write_rows().await?;
+            self.unwritten.flush().await?;
             let end = self.spec.log.end(changes_at).await?;
             batch.watermark.sequence = end;
             self.spec.retrying(|| self.spec.store.apply(batch.clone())).await?;
         }
         let started = self.spec.clock.now_ms();
-        // While the log makes this batch durable, the last one's rows go to the store.
-        let written = self.unwritten.take();
+        // While the log makes this batch durable, rows of earlier ones go to the store.
         let advance = [(self.spec.input, stepped.next)];
-        let spec = &self.spec;
-        let commit = self.claim.commit(outputs, &advance);
-        let write = async {
-            match &written {
-                Some(batch) => spec.retrying(|| spec.store.apply(batch.clone())).await,
-                None => Ok(()),
-            }
-        };
-        let (committed, wrote) = futures::join!(commit, write);
-        let positions = committed?;
-        wrote?;
+        let positions = self.unwritten.during(self.claim.commit(outputs, &advance)).await?;
         if !late.is_empty() {
             self.spec.log.append(late).await?;
         }
@@ -292,26 +279,13 @@ impl<H: Host> Worker<H> {
         if let Some(last) = positions.get(first_change..).and_then(<[_]>::last) {
             batch.watermark.sequence = last.offset + 1;
         }
-        self.overlay.clear();
-        for change in &batch.rows {
-            self.overlay.insert((change.table, change.key.clone()), change.value.clone());
-        }
-        self.unwritten = Some(batch);
+        self.unwritten.put(batch);
         self.next = stepped.next;
         if let Some(observer) = &self.spec.observer {
             for (trace, offset) in &stepped.traces {
                 observer.committed(trace, self.spec.input, *offset);
             }
         }
-        Ok(())
-    }
-
-    async fn write_rows(&mut self) -> Result<(), WorkerError> {
-        if let Some(batch) = self.unwritten.take() {
-            let spec = &self.spec;
-            spec.retrying(|| spec.store.apply(batch.clone())).await?;
-        }
-        self.overlay.clear();
         Ok(())
     }
 

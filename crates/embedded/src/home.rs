@@ -7,7 +7,6 @@ use fjall::{CompressionType, Database};
 
 use crate::journal::{self, MARK_KEY, Mark, Scan, Tolerance};
 
-const FORMAT: u32 = 1;
 const HEADER: &str = "header";
 /// The engine's own directory.
 pub(crate) const ENGINE: &str = "engine";
@@ -107,6 +106,15 @@ impl Kind {
         match self {
             Kind::Log { .. } => "log",
             Kind::Store => "store",
+        }
+    }
+
+    /// Of the directory's layout: which keyspaces there are and what is in them.
+    fn format(self) -> u32 {
+        match self {
+            Kind::Log { .. } => 1,
+            // Since tables are cut into pieces.
+            Kind::Store => 2,
         }
     }
 
@@ -271,7 +279,8 @@ fn header_text(kind: Kind, mark: &Mark) -> String {
         Kind::Log { shards } => format!("shards {shards}\n"),
         Kind::Store => String::new(),
     };
-    let text = format!("eschaton {}\nformat {FORMAT}\n{shards}mark {}\n", kind.name(), mark.to_hex());
+    let text =
+        format!("eschaton {}\nformat {}\n{shards}mark {}\n", kind.name(), kind.format(), mark.to_hex());
     let check = crc32fast::hash(text.as_bytes());
     format!("{text}check {check:08x}\n")
 }
@@ -286,15 +295,18 @@ fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or_default()
     };
-    if !["", "1"].contains(&field("format")) {
-        let detail = format!("format {} is newer than this program knows; use a newer one", field("format"));
-        return Err(OpenError::Foreign { path, detail });
-    }
     let kind = match field("eschaton") {
         "log" => field("shards").parse().ok().map(|shards| Kind::Log { shards }),
         "store" => Some(Kind::Store),
         _ => None,
     };
+    if let (Some(kind), Ok(format)) = (kind, field("format").parse::<u32>())
+        && format != kind.format()
+    {
+        let remedy = if format > kind.format() { "use a newer program" } else { kind.remedy() };
+        let detail = format!("it has format {format}, this program writes {}; {remedy}", kind.format());
+        return Err(OpenError::Foreign { path, detail });
+    }
     kind.zip(Mark::from_hex(field("mark")))
         // Written back it must be the same to the byte, its check sum included.
         .filter(|(kind, mark)| header_text(*kind, mark) == text)

@@ -1,24 +1,29 @@
 //! The store: an engine per family of tables, a keyspace per table, and the workers' watermarks in the same
 //! batches. Families share no lock, so the prover, which may be held back, holds back nobody.
 
-use std::collections::{HashMap, HashSet};
+mod pieces;
+mod writer;
+
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use eschaton_ports::{Family, SCAN_ROWS_MAX, ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
+use fjall::compaction::Leveled;
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
 };
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
-use parking_lot::Mutex;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::home::{ENGINE, EngineOptions, Home, Kind};
-use crate::journal::{MARK_KEY, Mark};
 use crate::write_behind::WriteBehind;
 use crate::{JournalCut, OpenError};
+use pieces::Pieces;
+use writer::{Tables, Writer};
 
 const WATERMARKS: &str = "watermarks";
 const WATERMARK_PREFIX: &[u8] = b"worker/";
@@ -53,19 +58,13 @@ pub struct EmbeddedStore {
 
 /// One family's tables.
 struct Part {
-    tables: HashMap<Table, Keyspace>,
+    // Before the engine, which its thread uses.
+    writer: Writer,
+    tables: HashMap<Table, Pieces>,
     watermarks: Keyspace,
     db: Database,
-    mark: Mark,
-    written: Mutex<Written>,
     // Last, for fields drop in order: the directory is free only when the engine is closed.
     _lock: File,
-}
-
-struct Written {
-    /// Of the last batch.
-    sequence: u64,
-    by_worker: HashMap<String, Watermark>,
 }
 
 impl EmbeddedStore {
@@ -89,10 +88,6 @@ impl EmbeddedStore {
     fn part(&self, family: Family) -> Result<&Part, StoreError> {
         self.parts.get(&family).ok_or_else(|| fatal(format!("there is no family {}", family.name())))
     }
-
-    fn table(&self, table: Table) -> Result<&Keyspace, StoreError> {
-        self.part(table.family())?.table(table)
-    }
 }
 
 impl Part {
@@ -110,18 +105,35 @@ impl Part {
         let small = (options.write_buffer_bytes / 4).max(1 << 20);
         let mut tables = HashMap::new();
         for table in Table::ALL.into_iter().filter(|table| table.family() == family) {
+            let count = pieces::count(table);
             let bytes = if table == Table::Outputs { options.write_buffer_bytes } else { small };
-            tables.insert(table, home.keyspace(table.name(), || keyspace_options(bytes.max(1 << 20)))?);
+            let options = |n| keyspace_options(pieces::write_buffer(table, n, bytes), count);
+            let keyspaces = (0..count).map(|n| home.keyspace(&pieces::name(table, n), || options(n)));
+            tables.insert(table, Pieces::new(keyspaces.collect::<Result<_, _>>()?));
         }
-        let watermarks = home.keyspace(WATERMARKS, || keyspace_options(small))?;
+        let watermarks = home.keyspace(WATERMARKS, || keyspace_options(small, 1))?;
         let sequence = home.seal(&watermarks)?;
         let by_worker = read_watermarks(&watermarks).map_err(|detail| home.damaged(detail))?;
         let Home { db, mark, scan, lock, .. } = home;
-        let written = Mutex::new(Written { sequence, by_worker });
-        Ok((Self { tables, watermarks, db, mark, written, _lock: lock }, scan.cut))
+        let writes = Tables {
+            db: db.clone(),
+            tables: tables.clone(),
+            watermarks: watermarks.clone(),
+            mark,
+            sequence,
+            written: by_worker,
+        };
+        let writer =
+            Writer::start(family.name(), writes).map_err(OpenError::io(dir, "start a thread for"))?;
+        Ok((Self { writer, tables, watermarks, db, _lock: lock }, scan.cut))
     }
 
-    fn table(&self, table: Table) -> Result<&Keyspace, StoreError> {
+    /// The engine shows rows of a batch one by one; a snapshot of it shows whole batches alone.
+    fn whole_batches(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+
+    fn table(&self, table: Table) -> Result<&Pieces, StoreError> {
         self.tables.get(&table).ok_or_else(|| fatal(format!("there is no table {}", table.name())))
     }
 }
@@ -129,9 +141,10 @@ impl Part {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let rows = self.table(table)?;
+        let part = self.part(table.family())?;
+        let (rows, whole) = (part.table(table)?, part.whole_batches());
         keys.iter()
-            .map(|key| match rows.get(key) {
+            .map(|key| match whole.get(rows.of(key), key) {
                 // A copy: the engine's own slice would keep its whole block in memory.
                 Ok(value) => Ok(value.map(|value| Bytes::copy_from_slice(&value))),
                 Err(error) => Err(failed(table.name(), &error)),
@@ -141,13 +154,10 @@ impl Store for EmbeddedStore {
 
     async fn apply(&self, batch: StoreBatch) -> Result<(), StoreError> {
         batch.check_family()?;
-        let StoreBatch { worker, family, watermark, rows } = batch;
-        let part = self.part(family)?;
-        let mut write = part.db.batch();
-        // The mark must be the journal's first row; its sequence is known only under the lock.
-        let mut seen = HashSet::with_capacity(rows.len());
-        let mut last = Vec::with_capacity(rows.len());
-        for row in rows.iter().rev() {
+        let part = self.part(batch.family)?;
+        let worker = &batch.worker;
+        for row in &batch.rows {
+            part.table(row.table)?;
             if row.key.is_empty() || row.key.len() > KEY_BYTES_MAX || worker.len() > KEY_BYTES_MAX / 2 {
                 return Err(fatal(format!(
                     "a row of {} by {worker} has a key of {} bytes, 1 to {KEY_BYTES_MAX} are possible",
@@ -155,34 +165,23 @@ impl Store for EmbeddedStore {
                     row.key.len()
                 )));
             }
-            if seen.insert((row.table, &row.key)) {
-                last.push((part.table(row.table)?, row));
-            }
         }
-
-        let mut written = part.written.lock();
-        if written.by_worker.get(&worker).is_some_and(|stored| watermark.sequence <= stored.sequence) {
-            return Ok(());
-        }
-        let sequence = written.sequence + 1;
-        write.insert(&part.watermarks, MARK_KEY, part.mark.value(sequence));
-        for (table, row) in last {
-            // Copies: what comes in may share a large buffer, which the write buffer would keep.
-            match &row.value {
-                Some(value) => write.insert(table, &row.key[..], Slice::from(&value[..])),
-                None => write.remove(table, &row.key[..]),
-            }
-        }
-        let value = [watermark.sequence.to_be_bytes(), watermark.input_next.to_be_bytes()].concat();
-        write.insert(&part.watermarks, [WATERMARK_PREFIX, worker.as_bytes()].concat(), value);
-        write.commit().map_err(|error| failed("a batch", &error))?;
-        written.sequence = sequence;
-        written.by_worker.insert(worker, watermark);
-        Ok(())
+        part.writer.apply(batch).await
     }
 
     async fn watermark(&self, worker: &str) -> Result<Option<Watermark>, StoreError> {
-        Ok(self.parts.values().find_map(|part| part.written.lock().by_worker.get(worker).copied()))
+        let key = [WATERMARK_PREFIX, worker.as_bytes()].concat();
+        for part in self.parts.values() {
+            if let Some(value) = part
+                .whole_batches()
+                .get(&part.watermarks, &key)
+                .map_err(|error| failed(WATERMARKS, &error))?
+            {
+                let broken = || fatal(format!("watermark row {} is broken", hex::encode(&key)));
+                return parse_watermark(&value).map(Some).ok_or_else(broken);
+            }
+        }
+        Ok(None)
     }
 
     async fn scan(
@@ -193,13 +192,15 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<ScanPage, StoreError> {
         let limit = limit.clamp(1, SCAN_ROWS_MAX);
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after.to_vec()),
-            _ => Bound::Included(prefix.to_vec()),
+        let range = match after {
+            Some(after) if after >= prefix => (Bound::Excluded(after.to_vec()), Bound::Unbounded),
+            _ => (Bound::Included(prefix.to_vec()), Bound::Unbounded),
         };
         let mut page = ScanPage::default();
-        let range = (start, Bound::Unbounded);
-        for row in self.table(table)?.range::<Vec<u8>, _>(range) {
+        let part = self.part(table.family())?;
+        let (rows, whole) = (part.table(table)?, part.whole_batches());
+        let first = after.unwrap_or(prefix).max(prefix);
+        for row in rows.from(first).iter().flat_map(|rows| whole.range::<Vec<u8>, _>(rows, range.clone())) {
             let (key, value) = row.into_inner().map_err(|error| failed(table.name(), &error))?;
             if !key.starts_with(prefix) {
                 break;
@@ -235,10 +236,7 @@ fn read_watermarks(watermarks: &Keyspace) -> Result<HashMap<String, Watermark>, 
         let (key, value) = row.into_inner().map_err(|error| format!("{error:?}"))?;
         let read = || {
             let worker = String::from_utf8(key.strip_prefix(WATERMARK_PREFIX)?.to_vec()).ok()?;
-            let mut value = &value[..];
-            let watermark =
-                Watermark { sequence: value.try_get_u64().ok()?, input_next: value.try_get_u64().ok()? };
-            value.is_empty().then_some((worker, watermark))
+            Some((worker, parse_watermark(&value)?))
         };
         let (worker, watermark) =
             read().ok_or_else(|| format!("watermark row {} is broken", hex::encode(&key)))?;
@@ -247,12 +245,20 @@ fn read_watermarks(watermarks: &Keyspace) -> Result<HashMap<String, Watermark>, 
     Ok(by_worker)
 }
 
+fn parse_watermark(mut value: &[u8]) -> Option<Watermark> {
+    let watermark = Watermark { sequence: value.try_get_u64().ok()?, input_next: value.try_get_u64().ok()? };
+    value.is_empty().then_some(watermark)
+}
+
 /// Many small rows with random keys, many looked up that are not there. Indexes and filters are cut
 /// into blocks that come and go through the cache, except those of the newest level: the engine's memory
 /// does not grow with the rows.
-fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
+fn keyspace_options(memtable_bytes: u64, pieces: usize) -> KeyspaceCreateOptions {
     let parts = || PartitioningPolicy::new([false, true]);
+    // A piece has the shape of a whole table, and smaller parts.
+    let files = Leveled::default().with_table_target_size((64 << 20) / pieces as u64);
     KeyspaceCreateOptions::default()
+        .compaction_strategy(Arc::new(files))
         .max_memtable_size(memtable_bytes)
         .data_block_size_policy(BlockSizePolicy::all(4 << 10))
         .expect_point_read_hits(false)

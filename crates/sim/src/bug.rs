@@ -27,7 +27,7 @@ pub enum Bug {
 
 impl Bug {
     /// All, with the names that the command line takes.
-    pub const ALL: [(&'static str, Bug); 16] = [
+    pub const ALL: [(&'static str, Bug); 17] = [
         ("rows-before-commit", Bug::Driver(PlantedBug::RowsBeforeCommit)),
         ("no-deduplication", Bug::Driver(PlantedBug::NoDeduplication)),
         ("wall-clock", Bug::Driver(PlantedBug::WallClock)),
@@ -35,6 +35,7 @@ impl Bug {
         ("credits-after-commit", Bug::Driver(PlantedBug::CreditsAfterCommit)),
         ("no-overlay", Bug::Driver(PlantedBug::NoOverlay)),
         ("counts-records", Bug::Driver(PlantedBug::CountsRecords)),
+        ("forgets-newer", Bug::Driver(PlantedBug::ForgetsNewer)),
         ("reply-before-commit", Bug::ReplyBeforeCommit),
         ("missing-fsync", Bug::MissingFsync),
         ("zombie-commits", Bug::ZombieCommits),

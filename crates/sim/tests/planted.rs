@@ -78,6 +78,11 @@ fn watermark_before_rows() {
 }
 
 #[test]
+fn forgets_newer() {
+    is_found("forgets-newer", &["L1", "L2", "L3", "L4", "state"]);
+}
+
+#[test]
 fn counts_records() {
     is_found("counts-records", &["L2", "L3", "L4", "state"]);
 }
@@ -99,7 +104,7 @@ fn no_stamps() {
 
 #[test]
 fn half_written_trees() {
-    is_found("half-written-trees", &["P1", "P2"]);
+    is_found("half-written-trees", &["L2", "P1", "P2"]);
 }
 
 #[test]

@@ -1,0 +1,186 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use eschaton_core::Table;
+use eschaton_ports::{Clock, Store, StoreBatch, StoreError};
+use futures::future::BoxFuture;
+
+use crate::planted::{Planted, PlantedBug};
+use crate::trouble::retrying;
+
+/// Rows of about this many fit one write; a single batch may hold more.
+const WRITE_ROWS: usize = 8_192;
+
+type At = (Table, Bytes);
+
+/// Committed rows on their way to the store, and what they say meanwhile.
+///
+/// Batches go in commit order, one write at a time, each with all that came while the one before was under way.
+/// A store that stands still for a moment holds up nobody until `rows_max` rows wait. To drop this loses
+/// nothing: the log has the rows, and whoever opens the worker next writes them again.
+pub(crate) struct Unwritten {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    retry_ms: u64,
+    group: String,
+    rows_max: usize,
+    waiting: VecDeque<StoreBatch>,
+    /// Of all batches that are not in the store.
+    rows: usize,
+    writing: Option<Writing>,
+    /// The newest value of each such row, and the number of the batch that made it.
+    overlay: HashMap<At, (u64, Option<Bytes>)>,
+    /// Of the last batch that was put here.
+    number: u64,
+    failed: Option<StoreError>,
+    planted: Planted,
+}
+
+struct Writing {
+    write: BoxFuture<'static, Result<(), StoreError>>,
+    keys: Vec<At>,
+    rows: usize,
+    /// Of the last batch in it.
+    number: u64,
+}
+
+impl Unwritten {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        retry_ms: u64,
+        group: String,
+        rows_max: usize,
+        planted: Planted,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            retry_ms,
+            group,
+            rows_max,
+            waiting: VecDeque::new(),
+            rows: 0,
+            writing: None,
+            overlay: HashMap::new(),
+            number: 0,
+            failed: None,
+            planted,
+        }
+    }
+
+    /// The row as a committed batch left it that the store may lack.
+    pub(crate) fn get(&self, at: &At) -> Option<Option<Bytes>> {
+        self.overlay.get(at).map(|(_, value)| value.clone())
+    }
+
+    /// Takes a committed batch. Its rows have different keys.
+    pub(crate) fn put(&mut self, batch: StoreBatch) {
+        self.number += 1;
+        self.rows += batch.rows.len();
+        for row in &batch.rows {
+            self.overlay.insert((row.table, row.key.clone()), (self.number, row.value.clone()));
+        }
+        self.waiting.push_back(batch);
+    }
+
+    /// Does `work` to its end, and writes meanwhile. What went wrong with the writes is for [`Self::room`] to tell.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        poll_fn(|context| {
+            let _ = self.poll(context);
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// As [`Self::during`], but a write that fails ends it.
+    pub(crate) async fn unless_failed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        let mut work = std::pin::pin!(work);
+        poll_fn(|context| {
+            let _ = self.poll(context);
+            match self.failed.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => work.as_mut().poll(context).map(Ok),
+            }
+        })
+        .await
+    }
+
+    /// Waits until another batch may come.
+    pub(crate) async fn room(&mut self) -> Result<(), StoreError> {
+        poll_fn(|context| {
+            let all = self.poll(context);
+            match self.failed.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None if self.rows < self.rows_max || all.is_ready() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Waits until all is in the store.
+    pub(crate) async fn flush(&mut self) -> Result<(), StoreError> {
+        poll_fn(|context| {
+            let all = self.poll(context);
+            match self.failed.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => all.map(Ok),
+            }
+        })
+        .await
+    }
+
+    /// Goes on with the writes. Ready: nothing is left, or one failed.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.failed.is_none() {
+            let Some(writing) = &mut self.writing else {
+                match self.next_write() {
+                    Some(writing) => self.writing = Some(writing),
+                    None => break,
+                }
+                continue;
+            };
+            let Poll::Ready(done) = writing.write.as_mut().poll(context) else { return Poll::Pending };
+            if let (Some(writing), Ok(())) =
+                (self.writing.take(), done.map_err(|error| self.failed = Some(error)))
+            {
+                self.rows -= writing.rows;
+                let forgets = self.planted.has(PlantedBug::ForgetsNewer);
+                for at in writing.keys {
+                    if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets) {
+                        self.overlay.remove(&at);
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The oldest batches as one: of each row its last value, and the last watermark.
+    fn next_write(&mut self) -> Option<Writing> {
+        let mut batches = vec![self.waiting.pop_front()?];
+        let mut rows = batches[0].rows.len();
+        while self.waiting.front().is_some_and(|next| rows + next.rows.len() <= WRITE_ROWS)
+            && let Some(next) = self.waiting.pop_front()
+        {
+            rows += next.rows.len();
+            batches.push(next);
+        }
+        let number = self.number - self.waiting.len() as u64;
+        let mut batch = batches.pop()?;
+        let mut keys: HashSet<At> = batch.rows.iter().map(|row| (row.table, row.key.clone())).collect();
+        while let Some(older) = batches.pop() {
+            batch.rows.extend(older.rows.into_iter().filter(|row| keys.insert((row.table, row.key.clone()))));
+        }
+        let (store, clock, group) = (self.store.clone(), self.clock.clone(), self.group.clone());
+        let retry_ms = self.retry_ms;
+        let write =
+            async move { retrying(clock.as_ref(), retry_ms, &group, || store.apply(batch.clone())).await };
+        Some(Writing { write: Box::pin(write), keys: keys.into_iter().collect(), rows, number })
+    }
+}
