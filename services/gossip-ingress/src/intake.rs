@@ -1,5 +1,5 @@
 //! The way from admitted bytes to the log. Submissions that arrive while a group is at work form the
-//! next group: under load many connections share one round of checks and one append.
+//! next group: under load many connections share one round of checks, and rounds that wait share one append.
 
 use std::sync::Arc;
 
@@ -22,6 +22,10 @@ use crate::{Answer, Client, Unavailable, metrics};
 const QUEUE: usize = 256;
 /// Transactions of one round.
 const ROUND: usize = 2_048;
+/// Rounds that are checked and wait for an append.
+const CHECKED: usize = 64;
+/// Records of one append, unless one round has more.
+const APPEND: usize = 4_096;
 /// Appends under way.
 const APPENDS: usize = 8;
 
@@ -73,7 +77,9 @@ impl Intake {
 
     async fn run(self, mut queue: mpsc::Receiver<Submission>) {
         let this = Arc::new(self);
-        let (rounds, appends) = (Arc::new(Semaphore::new(cores())), Arc::new(Semaphore::new(APPENDS)));
+        let rounds = Arc::new(Semaphore::new(cores()));
+        let (checked, waiting) = mpsc::channel(CHECKED);
+        tokio::spawn(append(waiting, this.ports.clone(), this.waiting.clone()));
         while let Some(first) = queue.recv().await {
             // Neither is ever closed.
             let Ok(core) = rounds.clone().acquire_owned().await else { return };
@@ -84,12 +90,11 @@ impl Intake {
                 items += next.items.len();
                 round.push(next);
             }
-            let (this, appends) = (this.clone(), appends.clone());
+            let (this, checked) = (this.clone(), checked.clone());
             tokio::spawn(async move {
-                let entered = this.check(round).await;
+                // The appending task ends after the last sender.
+                let _ = checked.send(this.check(round).await).await;
                 drop(core);
-                let Ok(_place) = appends.acquire_owned().await else { return };
-                entered.append(&this.ports, &this.waiting).await;
             });
         }
     }
@@ -201,6 +206,26 @@ impl Intake {
     }
 }
 
+/// Appends what was checked. While the log is slow, rounds wait here and become one append: a log's appends cost
+/// by their number, and small rounds one by one would keep it busy with a fraction of what it can take.
+async fn append(mut checked: mpsc::Receiver<Round>, ports: Ports, waiting: Arc<Waiting>) {
+    let appends = Arc::new(Semaphore::new(APPENDS));
+    while let Some(mut round) = checked.recv().await {
+        // Never closed.
+        let Ok(place) = appends.clone().acquire_owned().await else { return };
+        while round.records.len() < APPEND
+            && let Ok(next) = checked.try_recv()
+        {
+            round.join(next);
+        }
+        let (ports, waiting) = (ports.clone(), waiting.clone());
+        tokio::spawn(async move {
+            round.append(&ports, &waiting).await;
+            drop(place);
+        });
+    }
+}
+
 /// Where a submission learns that it is durable.
 type Reply = oneshot::Sender<Result<Arc<Batch>, Unavailable>>;
 
@@ -217,6 +242,12 @@ struct Round {
 }
 
 impl Round {
+    fn join(&mut self, other: Self) {
+        self.records.extend(other.records);
+        self.txids.extend(other.txids);
+        self.replies.extend(other.replies);
+    }
+
     async fn append(self, ports: &Ports, waiting: &Waiting) {
         let appended =
             if self.records.is_empty() { Ok(()) } else { ports.log.append(self.records).await.map(drop) };

@@ -20,7 +20,7 @@ use crate::envelope;
 use crate::layout::{Layout, number, offset};
 
 /// Between two looks at what was delivered. The library's own flush looks each 100 ms.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_micros(500);
 
 /// How long a claim waits for its first connection before it asks for its coordinator all the same.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -86,6 +86,14 @@ impl Transactions {
         for _ in 0..8 {
             self.producer.poll(Duration::ZERO);
         }
+    }
+
+    /// Serves, and then rests a moment. Polling with a wait of a millisecond would be no rest: rdkafka rounds what is left
+    /// of it down to zero and spins until it is over, a whole core for each claim.
+    #[allow(clippy::disallowed_methods, reason = "a thread of its own waits for the engine")]
+    fn tick(&self) {
+        self.producer.poll(Duration::ZERO);
+        std::thread::sleep(TICK);
     }
 
     /// Publishes outputs and writes positions, or says why not.
@@ -155,7 +163,7 @@ impl Transactions {
         // Records that are on their way end first: the client's abort waits for their reports, which this thread serves.
         while self.producer.in_flight_count() > 0 {
             self.within(deadline)?;
-            self.producer.poll(TICK);
+            self.tick();
         }
         self.retrying(deadline, |this, left| this.producer.abort_transaction(left))
     }
@@ -171,7 +179,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), _)) => {
                     self.within(deadline)?;
-                    self.producer.poll(TICK);
+                    self.tick();
                 }
                 Err((error, _)) => return Err(self.failure(&error)),
             }
@@ -192,7 +200,7 @@ impl Transactions {
                 }
             }
             self.within(deadline)?;
-            self.producer.poll(TICK);
+            self.tick();
         }
     }
 
@@ -207,7 +215,7 @@ impl Transactions {
             match call(self, left).map_err(|error| self.failure(&error)) {
                 Err(Failure::Retriable(detail)) => {
                     tracing::debug!(detail, "kafka transaction call is tried again");
-                    self.producer.poll(TICK);
+                    self.tick();
                 }
                 other => return other,
             }
