@@ -93,7 +93,7 @@ pub enum OpenError {
     },
     /// Another migration is under way, or was killed a moment ago.
     #[error(
-        "another migration of keyspace {keyspace} holds the lock; wait for it, or two minutes if it was killed"
+        "another migration of keyspace {keyspace} holds the lock; wait for it, or five minutes if it was killed"
     )]
     Locked {
         /// The keyspace.

@@ -18,9 +18,10 @@ use crate::schema::{
 
 const ADVICE: &str = "grant it CREATE, ALTER, SELECT and MODIFY, or migrate as another user";
 /// After so long a lock counts as left behind by a killed migration.
-const LOCK_S: u32 = 120;
-/// Changes of the schema are slow in large clusters.
-const STEP_MS: u64 = 30_000;
+const LOCK_S: u32 = 300;
+/// Changes of the schema are slow in large clusters, and on a small machine with other work: there one of them took
+/// more than half a minute.
+const STEP_MS: u64 = 90_000;
 
 /// What a migration found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]

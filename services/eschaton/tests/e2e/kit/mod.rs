@@ -2,6 +2,7 @@
 
 pub(crate) mod cli;
 pub(crate) mod cluster;
+pub(crate) mod engines;
 pub(crate) mod money;
 pub(crate) mod node;
 pub(crate) mod rpc;

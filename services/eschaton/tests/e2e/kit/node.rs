@@ -26,6 +26,8 @@ pub(crate) enum Shape {
 pub(crate) struct Node {
     /// The other services' processes.
     others: Vec<Node>,
+    /// What they have in common; dropped after them.
+    cluster: Option<cluster::Cluster>,
     child: Child,
     stderr: Option<JoinHandle<String>>,
     /// `http://host:port`.
@@ -88,7 +90,15 @@ impl Node {
                 };
                 let url = format!("http://{}", text("grpc"));
                 let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
-                Ok(Self { others: Vec::new(), child, stderr: Some(stderr), url, metrics, verifier_key })
+                Ok(Self {
+                    others: Vec::new(),
+                    cluster: None,
+                    child,
+                    stderr: Some(stderr),
+                    url,
+                    metrics,
+                    verifier_key,
+                })
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = wait(&mut child);
@@ -102,8 +112,8 @@ impl Node {
     }
 
     /// Is the one that clients talk to, among these.
-    pub(crate) fn with(mut self, others: Vec<Node>) -> Self {
-        self.others = others;
+    pub(crate) fn with(mut self, others: Vec<Node>, cluster: cluster::Cluster) -> Self {
+        (self.others, self.cluster) = (others, Some(cluster));
         self
     }
 
@@ -133,13 +143,14 @@ impl Node {
 
     /// SIGTERM, and a clean end.
     pub(crate) fn stop(mut self) -> Ended {
-        let others = std::mem::take(&mut self.others);
+        let (others, cluster) = (std::mem::take(&mut self.others), self.cluster.take());
         self.signal_stop();
         let ended = self.ended();
         assert!(ended.status.success(), "{ended:?}");
         for other in others {
             other.stop();
         }
+        drop(cluster);
         ended
     }
 }
