@@ -99,6 +99,11 @@ impl SettingsArgs {
         Ok(layers)
     }
 
+    /// True for `--data-dir` without a configuration file.
+    pub(crate) fn names_only_a_directory(&self) -> bool {
+        self.config.is_none() && self.data_dir.is_some()
+    }
+
     /// The settings and what they make; every mistake in one message.
     pub(crate) fn read(&self) -> anyhow::Result<(Settings, NodeConfig)> {
         let layers = self.layers()?;

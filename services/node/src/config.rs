@@ -73,4 +73,10 @@ impl NodeConfig {
             checkpoint_ms: 100,
         }
     }
+
+    /// Takes shards and origin from a directory that a node has used.
+    pub fn follow_recorded(&mut self) -> anyhow::Result<()> {
+        (self.shards, self.origin) = crate::identity::recorded(&self.keys_dir)?;
+        Ok(())
+    }
 }

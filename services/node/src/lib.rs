@@ -16,7 +16,7 @@ mod settings;
 mod transfer;
 mod wiring;
 
-pub use check::{CheckReport, check, check_engines};
+pub use check::{CheckReport, Difference, How, StateReport, check, check_engines, verify_state};
 #[cfg(feature = "cluster")]
 pub use cluster::{ClusterState, Member, ShardState, cluster_state, migrate};
 pub use config::{Engines, NodeConfig};

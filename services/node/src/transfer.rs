@@ -118,7 +118,7 @@ async fn rebuild(config: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow
         Worker::open(check::spec(&resolver, shard, ports)).await?;
     }
     watch(Step { what: "making trees", done: workers - 1, all: workers })?;
-    ProverWorker::open(check::prover_spec(config, ports, ports.store.clone())).await?;
+    ProverWorker::open(check::prover_spec(config, ports, ports.signer.clone())).await?;
     watch(Step { what: "making trees", done: workers, all: workers })?;
     Ok(ports.store.flush().await?)
 }
