@@ -17,6 +17,8 @@ mod moving;
 mod pay;
 #[path = "../e2e/proofs.rs"]
 mod proofs;
+mod rounds;
+mod state;
 mod takeover;
 
 /// What [`kit::node::Node`] starts.

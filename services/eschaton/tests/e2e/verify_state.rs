@@ -25,10 +25,7 @@ async fn used(dir: &Path) {
         (0..PAYMENTS).map(|n| pay(&key(n as u64), outpoint(&issued, n), stranger(1), 10).bytes).collect();
     rpc.batch(payments, false).await;
     let all = (PAYMENTS + 1) as u64;
-    until("a checkpoint over all", async || {
-        (rpc.status().await.checkpoint_size == all).then_some(())
-    })
-    .await;
+    until("a checkpoint over all", async || (rpc.status().await.checkpoint_size == all).then_some(())).await;
     node.stop();
 }
 
@@ -87,7 +84,10 @@ async fn a_changed_row_is_named_and_an_unchanged_store_passes() {
         assert_eq!(last["verified"], false);
         assert_eq!(difference["table"], table.name(), "{last}");
         assert_eq!(difference["key"], hex(&row.0), "{last}");
-        assert!(difference["log_says"].as_str().unwrap().contains(&hex(&row.1[..row.1.len().min(32)])), "{last}");
+        assert!(
+            difference["log_says"].as_str().unwrap().contains(&hex(&row.1[..row.1.len().min(32)])),
+            "{last}"
+        );
         assert!(done.stderr.contains(&hex(&row.0)) && done.stderr.contains(table.name()), "{}", done.stderr);
         let (store, _) = EmbeddedStore::open(&data.join("store"), &StoreOptions::default()).unwrap();
         put(&store, 2 * nth + 1, table, &row).await;

@@ -41,6 +41,14 @@ impl Leavings {
     pub(crate) async fn statement(&self, statement: &str) {
         session(&self.cql).await.unwrap().query_unpaged(statement, &[]).await.unwrap();
     }
+
+    /// Key and value of some row of a table.
+    #[allow(dead_code, reason = "the other test binary's")]
+    pub(crate) async fn some_row(&self, table: &str) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let statement = format!("SELECT part, key, value FROM {}.{table} LIMIT 1", self.name);
+        let answer = session(&self.cql).await.unwrap().query_unpaged(statement, &[]).await.unwrap();
+        answer.into_rows_result().unwrap().first_row().unwrap()
+    }
 }
 
 impl Drop for Leavings {
