@@ -86,6 +86,7 @@ pub struct Worker<H: Host> {
     next: u64,
     log_time: LogTime,
     seen: Seen,
+    reapplied: u64,
     /// Committed and not yet in the store: what the next batch must see, and then write.
     unwritten: Option<StoreBatch>,
     overlay: HashMap<(Table, Bytes), Option<Bytes>>,
@@ -123,6 +124,7 @@ impl<H: Host> Worker<H> {
 
     async fn open_with(spec: WorkerSpec<H>, planted: Planted) -> Result<Self, WorkerError> {
         let name = format!("{}/{}", spec.group, spec.input.partition);
+        let began = spec.clock.now_ms();
         let mut claim = spec.log.claim(&spec.group, &[spec.input]).await?;
         let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
         let opened = match opening::open(&spec, &name, next, planted).await {
@@ -130,7 +132,12 @@ impl<H: Host> Worker<H> {
             Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
         };
         let Opened { reapplied, log_time, seen, core } = opened;
-        tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
+        let took_ms = spec.clock.now_ms().saturating_sub(began);
+        metrics::histogram!("eschaton_worker_open_seconds", "group" => spec.group.clone())
+            .record(std::time::Duration::from_millis(took_ms));
+        metrics::counter!("eschaton_worker_reapplied_changes_total", "group" => spec.group.clone())
+            .increment(reapplied);
+        tracing::info!(worker = name, next, reapplied, log_time, took_ms, "worker opened");
         Ok(Self {
             spec,
             planted,
@@ -140,6 +147,7 @@ impl<H: Host> Worker<H> {
             next,
             log_time,
             seen,
+            reapplied,
             unwritten: None,
             overlay: HashMap::new(),
         })
@@ -148,6 +156,11 @@ impl<H: Host> Worker<H> {
     /// The next offset that it will consume.
     pub fn next_input(&self) -> u64 {
         self.next
+    }
+
+    /// Records of `changes` that it wrote to the store when it was opened: those above the store's watermark.
+    pub fn reapplied(&self) -> u64 {
+        self.reapplied
     }
 
     /// Works until `stop` is ready or something fails. Between batches only; a batch is never cut.

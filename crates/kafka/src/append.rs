@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::context::Context;
 use crate::envelope;
-use crate::error::{unavailable, words};
+use crate::error::{unavailable, words, words_on};
 use crate::layout::{Layout, number};
 
 /// A look at a full queue, at the latest.
@@ -158,8 +158,8 @@ impl ProducerContext for Deliveries {
                     }
                 }
             }
-            Err((error, _)) => {
-                batch.failure.lock().get_or_insert_with(|| words(error));
+            Err((error, message)) => {
+                batch.failure.lock().get_or_insert_with(|| words_on(error, "Write", message.topic()));
             }
         }
         if batch.missing.fetch_sub(1, Ordering::AcqRel) == 1

@@ -93,9 +93,9 @@ pub async fn verify_state(
     // Roots are compared, signatures are thrown away: the ledger's own key is not needed.
     let signer = FileSigner::open(&scratch.0.join(identity::NODE_KEY), &rng)?;
     let (fresh, _) = EmbeddedStore::open(&scratch.0.join("store"), &StoreOptions::default())?;
-    let ports =
-        Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: Arc::new(signer) };
-    verify::verify(config, &ports, Arc::new(fresh), how, watch).await
+    let ports = Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
+    let signer: Arc<dyn Signer> = Arc::new(signer);
+    verify::verify(config, &ports, &signer, Arc::new(fresh), how, watch).await
 }
 
 /// A directory for this user alone; removed when it is dropped.

@@ -8,7 +8,7 @@ use anyhow::{bail, ensure};
 use conflict_resolver::{GROUP as RESOLVERS, LedgerHost, ResolverConfig};
 use eschaton_driver::{Worker, WorkerError, replay};
 use eschaton_kit::Ports;
-use eschaton_ports::{Store, Table, Topic, TopicPartition, Watermark};
+use eschaton_ports::{Signer, Store, Table, Topic, TopicPartition, Watermark};
 use futures::future::{Either, select};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
 use serde::Serialize;
@@ -61,21 +61,22 @@ struct Marks {
     prover: Watermark,
 }
 
-/// Compares `ports.store` with what `ports.log` gives on the empty store `fresh`.
+/// Compares `ports.store` with what `ports.log` gives on the empty store `fresh`. What `signer` signs is thrown away.
 pub(super) async fn verify(
     node: &NodeConfig,
     ports: &Ports,
+    signer: &Arc<dyn Signer>,
     fresh: Arc<dyn Store>,
     how: How,
     watch: Watch<'_>,
 ) -> anyhow::Result<StateReport> {
-    let marks = settled(node, ports, watch).await?;
+    let marks = settled(node, ports, signer, watch).await?;
     make_rows(node, ports, &fresh, how, &marks, watch).await?;
     let mut compared = Compared::default();
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Trees) {
         compared.table(table, ports.store.as_ref(), fresh.as_ref(), watch).await?;
     }
-    let broken = make_trees(node, ports, &fresh, &marks, watch).await?;
+    let broken = make_trees(node, ports, signer, &fresh, &marks, watch).await?;
     if compared.first.is_none() {
         compared.first = broken;
     }
@@ -107,7 +108,12 @@ async fn look(node: &NodeConfig, ports: &Ports) -> anyhow::Result<Marks> {
 
 /// The watermarks of a store that has everything that was committed. What it lacks is written here if nobody is at
 /// work; else it is waited for.
-async fn settled(node: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow::Result<Marks> {
+async fn settled(
+    node: &NodeConfig,
+    ports: &Ports,
+    signer: &Arc<dyn Signer>,
+    watch: Watch<'_>,
+) -> anyhow::Result<Marks> {
     let mut looks = 0;
     loop {
         let marks = look(node, ports).await?;
@@ -129,7 +135,7 @@ async fn settled(node: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow::
         );
         watch(Step { what: "waiting for rows", done: looks, all: LOOKS_MAX })?;
         if nobody_works(ports).await? {
-            catch_up(node, ports, &behind, watch).await?;
+            catch_up(node, ports, signer, &behind, watch).await?;
         } else {
             ports.clock.sleep_ms(LOOK_EVERY_MS).await;
         }
@@ -158,6 +164,7 @@ async fn nobody_works(ports: &Ports) -> anyhow::Result<bool> {
 async fn catch_up(
     node: &NodeConfig,
     ports: &Ports,
+    signer: &Arc<dyn Signer>,
     behind: &[String],
     watch: Watch<'_>,
 ) -> anyhow::Result<()> {
@@ -167,7 +174,7 @@ async fn catch_up(
         watch(Step { what: "writing what is missing", done, all: u64::from(node.shards) + 1 })?;
         Worker::open(spec(&resolver, shard, ports)).await?;
     }
-    ProverWorker::open(prover_spec(node, ports, ports.signer.clone())).await?;
+    ProverWorker::open(prover_spec(node, ports, signer.clone())).await?;
     Ok(())
 }
 
@@ -227,6 +234,7 @@ async fn make_rows(
 async fn make_trees(
     node: &NodeConfig,
     ports: &Ports,
+    signer: &Arc<dyn Signer>,
     fresh: &Arc<dyn Store>,
     marks: &Marks,
     watch: Watch<'_>,
@@ -239,7 +247,7 @@ async fn make_trees(
         all += ports.log.end(TopicPartition { topic: Topic::Decisions, partition }).await?;
     }
     let ports = beside(ports, Arc::new(view), fresh.clone());
-    let mut opening = Box::pin(ProverWorker::open(prover_spec(node, &ports, ports.signer.clone())));
+    let mut opening = Box::pin(ProverWorker::open(prover_spec(node, &ports, signer.clone())));
     let opened = loop {
         let pause = Box::pin(ports.clock.sleep_ms(LOOK_EVERY_MS));
         match select(opening, pause).await {

@@ -17,7 +17,7 @@ pub(crate) struct Cluster {
 }
 
 /// An engine's address.
-fn engine(variable: &str) -> String {
+pub(crate) fn engine(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set; start the engines and name them, or run .ci/test, which does both")
     })
@@ -72,8 +72,14 @@ impl Cluster {
 
     /// One more process with these services.
     pub(crate) fn add(&self, services: &str) -> Result<Node, Ended> {
+        self.add_with(services, &[])
+    }
+
+    /// As [`Cluster::add`], with options of its own.
+    pub(crate) fn add_with(&self, services: &str, more: &[&str]) -> Result<Node, Ended> {
         let config = self.config.to_string_lossy();
         let mut options = vec!["--config", &config, "--service", services];
+        options.extend(more);
         options.extend(self.options.iter().map(String::as_str));
         Node::process(&self.dir, &options)
     }

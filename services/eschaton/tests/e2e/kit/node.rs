@@ -1,6 +1,7 @@
 //! A node in its own process.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -11,6 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{PATIENCE, cluster};
+
+/// Longest wait for a process to serve. One that waits for a database takes that one's start besides.
+const START_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a test binary's nodes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +68,8 @@ impl Node {
             .arg("run")
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json"])
+            .args(if options.contains(&"--grpc") { &[][..] } else { &["--grpc", "127.0.0.1:0"] })
+            .args(["--metrics", "127.0.0.1:0", "--json"])
             .args(options)
             .env_clear()
             .stdin(Stdio::null())
@@ -81,7 +86,7 @@ impl Node {
                 let _ = sender.send(line);
             }
         });
-        match lines.recv_timeout(PATIENCE) {
+        match lines.recv_timeout(START_PATIENCE) {
             Ok(line) => {
                 let ready: Value = serde_json::from_str(&line).unwrap();
                 assert_eq!(ready["ready"], true, "{line}");
@@ -106,7 +111,10 @@ impl Node {
             }
             Err(RecvTimeoutError::Timeout) => {
                 child.kill().unwrap();
-                panic!("the node neither served nor ended within {PATIENCE:?}: {}", stderr.join().unwrap());
+                panic!(
+                    "the node neither served nor ended within {START_PATIENCE:?}: {}",
+                    stderr.join().unwrap()
+                );
             }
         }
     }
@@ -115,6 +123,19 @@ impl Node {
     pub(crate) fn with(mut self, others: Vec<Node>, cluster: cluster::Cluster) -> Self {
         (self.others, self.cluster) = (others, Some(cluster));
         self
+    }
+
+    /// What Prometheus would get.
+    pub(crate) fn scrape(&self) -> String {
+        let address = &self.metrics;
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        text
     }
 
     /// The process's id.
