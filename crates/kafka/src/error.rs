@@ -148,7 +148,7 @@ pub(crate) fn words(error: &KafkaError) -> String {
             "the rights Write and Describe on this transactional id"
         }
         Some(RDKafkaErrorCode::GroupAuthorizationFailed) => "the right Read on this consumer group",
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "the rights Read, Write or Describe on a topic",
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "the right Read on this topic",
         Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
             "a right on the cluster: IdempotentWrite, or Create to migrate"
         }

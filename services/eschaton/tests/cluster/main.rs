@@ -21,6 +21,7 @@ mod pay;
 mod proofs;
 mod rounds;
 mod state;
+mod status;
 mod takeover;
 
 /// What [`kit::node::Node`] starts.

@@ -74,9 +74,7 @@ impl Town {
     }
 
     fn status(&self) -> Done {
-        let config = text(&self.cluster.config);
-        let dir = text(self.cluster.config.parent().unwrap());
-        self.cli.run(&["cluster", "status", "--json", "--config", config, "--data-dir", dir])
+        self.cli.run(&["cluster", "status", "--json", "--config", text(&self.cluster.config)])
     }
 
     /// The problems of `cluster status`, whose exit status must fit.
@@ -116,8 +114,7 @@ impl Town {
     /// Everything that was paid is there once, and the rows are what the log says.
     async fn whole(self, payments: usize) {
         paid(&self.rpc, payments).await;
-        let dir = self.cluster.config.parent().unwrap();
-        let verify = ["verify", "state", "--config", text(&self.cluster.config), "--data-dir", text(dir)];
+        let verify = ["verify", "state", "--config", text(&self.cluster.config)];
         let done = self.cli.run(&verify);
         assert_eq!(done.code, 0, "{done:?}");
         for node in self.nodes.into_iter().rev() {

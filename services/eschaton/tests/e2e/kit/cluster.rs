@@ -81,7 +81,9 @@ impl Cluster {
         let mut options = vec!["--config", &config, "--service", services];
         options.extend(more);
         options.extend(self.options.iter().map(String::as_str));
-        Node::process(&self.dir, &options)
+        // Who neither signs nor issues does without keys.
+        let keys = ["merkle-prover", "gossip-ingress"].iter().any(|name| services.contains(name));
+        Node::process_in(keys.then_some(&self.dir), &options)
     }
 }
 

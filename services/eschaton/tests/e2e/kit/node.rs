@@ -1,5 +1,6 @@
 //! A node in its own process.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -64,10 +65,14 @@ impl Node {
 
     /// One process.
     pub(crate) fn process(data_dir: &Path, options: &[&str]) -> Result<Self, Ended> {
+        Self::process_in(Some(data_dir), options)
+    }
+
+    /// One process; without a directory it has no keys.
+    pub(crate) fn process_in(data_dir: Option<&Path>, options: &[&str]) -> Result<Self, Ended> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_eschaton"))
             .arg("run")
-            .arg("--data-dir")
-            .arg(data_dir)
+            .args(data_dir.iter().flat_map(|dir| [OsStr::new("--data-dir"), dir.as_os_str()]))
             .args(if options.contains(&"--grpc") { &[][..] } else { &["--grpc", "127.0.0.1:0"] })
             .args(["--metrics", "127.0.0.1:0", "--json"])
             .args(options)
