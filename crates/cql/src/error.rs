@@ -32,6 +32,17 @@ pub enum OpenError {
         /// What the engine said.
         detail: String,
     },
+    /// A node's certificate is not trusted, or nodes do not speak TLS.
+    #[error(
+        "no trusted connection to the store at {nodes}: {detail}; correct tls.ca_file, or have the nodes' certificates name \
+         their addresses"
+    )]
+    Certificate {
+        /// The configured addresses.
+        nodes: String,
+        /// What the handshake met.
+        detail: String,
+    },
     /// The keyspace or its tables are not there.
     #[error("keyspace {keyspace} has no tables of this program; run `eschaton migrate`")]
     NotMigrated {
@@ -73,6 +84,19 @@ pub enum OpenError {
         /// What the settings say.
         configured: u8,
     },
+    /// The keyspace is another ledger's.
+    #[error(
+        "keyspace {keyspace} was made for the ledger {found}, not for {wanted}; correct the settings and keys, or choose \
+         another keyspace"
+    )]
+    OtherLedger {
+        /// The keyspace.
+        keyspace: String,
+        /// What is recorded.
+        found: String,
+        /// What the caller is.
+        wanted: String,
+    },
     /// The local datacenter is not known, or the wrong one.
     #[error("store settings: local_datacenter {detail}; the cluster has {found}")]
     Datacenter {
@@ -93,7 +117,7 @@ pub enum OpenError {
     },
     /// Another migration is under way, or was killed a moment ago.
     #[error(
-        "another migration of keyspace {keyspace} holds the lock; wait for it, or two minutes if it was killed"
+        "another migration of keyspace {keyspace} holds the lock; wait for it, or five minutes if it was killed"
     )]
     Locked {
         /// The keyspace.
@@ -117,8 +141,12 @@ impl OpenError {
 
     /// Of a session that could not be made.
     pub(crate) fn connecting(config: &CqlConfig, error: &NewSessionError) -> Self {
-        match refused_login(error) {
+        let refused = refused_login(error);
+        match refused {
             Some(detail) => OpenError::Credentials { user: user(config), detail },
+            None if is_distrust(error) => {
+                OpenError::Certificate { nodes: config.addresses(), detail: error.to_string() }
+            }
             None => OpenError::Unreachable { nodes: config.addresses(), detail: error.to_string() },
         }
     }
@@ -141,6 +169,17 @@ impl OpenError {
 
 fn user(config: &CqlConfig) -> String {
     config.user.as_ref().map_or_else(|| "a client without login".to_owned(), |user| format!("{user:?}"))
+}
+
+/// Whether the TLS handshake failed: by the kind at the end of the chain, for the driver has none of its own.
+fn is_distrust(error: &NewSessionError) -> bool {
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+        last_connection_error: ConnectionError::IoError(error),
+    })) = error
+    else {
+        return false;
+    };
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 fn refused_login(error: &NewSessionError) -> Option<String> {

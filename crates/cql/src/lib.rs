@@ -95,6 +95,6 @@ mod write;
 
 pub use config::{Compression, Consistency, CqlConfig, MigrateConfig, Secret, Tablets, TlsConfig};
 pub use error::OpenError;
-pub use migrate::{Report, migrate};
+pub use migrate::{Report, migrate, migrate_for};
 pub use schema::Engine;
 pub use store::CqlStore;

@@ -13,14 +13,16 @@ use crate::config::CqlConfig;
 use crate::connect::connect;
 use crate::error::{Failure, OpenError};
 use crate::schema::{
-    self, Engine, META, META_BITS, META_LOCK, META_VERSION, SCHEMA_VERSION, meta_number, read_meta,
+    self, Engine, META, META_BITS, META_LEDGER, META_LOCK, META_VERSION, SCHEMA_VERSION, meta_number,
+    read_meta,
 };
 
 const ADVICE: &str = "grant it CREATE, ALTER, SELECT and MODIFY, or migrate as another user";
 /// After so long a lock counts as left behind by a killed migration.
-const LOCK_S: u32 = 120;
-/// Changes of the schema are slow in large clusters.
-const STEP_MS: u64 = 30_000;
+const LOCK_S: u32 = 300;
+/// Changes of the schema are slow in large clusters, and on a small machine with other work: there one of them took
+/// more than half a minute.
+const STEP_MS: u64 = 90_000;
 
 /// What a migration found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +55,17 @@ impl fmt::Display for Report {
 /// # Errors
 /// See [`OpenError`]; what was made until then stays.
 pub async fn migrate(config: &CqlConfig) -> Result<Report, OpenError> {
+    migrate_for(config, None).await
+}
+
+/// As [`migrate`], and records for which ledger: a text that [`crate::CqlStore::ledger`] gives to whoever opens the
+/// store. A keyspace that records another one is refused, before anything is changed.
+///
+/// # Errors
+/// See [`migrate`].
+pub async fn migrate_for(config: &CqlConfig, ledger: Option<&str>) -> Result<Report, OpenError> {
     let session = connect(config).await?;
-    let migration = Migration { config, session };
+    let migration = Migration { config, ledger, session };
     let engine = Engine::detect(&migration.session)
         .await
         .map_err(|error| OpenError::request(config, "asking which engine it is", ADVICE, &error))?;
@@ -74,6 +85,7 @@ pub async fn migrate(config: &CqlConfig) -> Result<Report, OpenError> {
 
 struct Migration<'a> {
     config: &'a CqlConfig,
+    ledger: Option<&'a str>,
     session: Session,
 }
 
@@ -90,6 +102,9 @@ impl Migration<'_> {
         if !meta.contains_key(META_BITS) {
             self.record(META_BITS, &self.config.partition_bits.to_string()).await?;
         }
+        if let Some(ledger) = self.ledger.filter(|_| !meta.contains_key(META_LEDGER)) {
+            self.record(META_LEDGER, ledger).await?;
+        }
         if found != Some(SCHEMA_VERSION) {
             self.record(META_VERSION, &SCHEMA_VERSION.to_string()).await?;
         }
@@ -104,6 +119,12 @@ impl Migration<'_> {
                 return Err(OpenError::SchemaNew { keyspace, found, wanted: SCHEMA_VERSION });
             }
             _ => {}
+        }
+        if let (Some(wanted), Some(found)) = (self.ledger, meta.get(META_LEDGER))
+            && wanted != found
+        {
+            let (found, wanted) = (found.clone(), wanted.to_owned());
+            return Err(OpenError::OtherLedger { keyspace, found, wanted });
         }
         check_bits(self.config, self.number(meta, META_BITS)?)
     }

@@ -21,6 +21,8 @@ pub(crate) const META: &str = "meta";
 pub(crate) const META_VERSION: &str = "schema_version";
 /// Row of [`META`]: see [`CqlConfig::partition_bits`], decimal.
 pub(crate) const META_BITS: &str = "partition_bits";
+/// Row of [`META`]: what the ledger is known by, as its owner wrote it.
+pub(crate) const META_LEDGER: &str = "ledger";
 /// Row of [`META`]: who migrates.
 pub(crate) const META_LOCK: &str = "migration_lock";
 

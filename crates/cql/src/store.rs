@@ -15,7 +15,7 @@ use crate::metrics::{self, Kind, Request};
 use crate::migrate::check_bits;
 use crate::partition::Partitioning;
 use crate::read::Existing;
-use crate::schema::{META_BITS, META_VERSION, SCHEMA_VERSION, meta_number, read_meta};
+use crate::schema::{META_BITS, META_LEDGER, META_VERSION, SCHEMA_VERSION, meta_number, read_meta};
 use crate::statements::Statements;
 
 /// Limit of both engines.
@@ -38,6 +38,7 @@ pub struct CqlStore {
     pub(crate) batch_rows: usize,
     pub(crate) batch_bytes: usize,
     pub(crate) existing: Mutex<Existing>,
+    ledger: Option<String>,
     turns: HashMap<Family, Semaphore>,
     workers: Mutex<HashMap<String, Known>>,
 }
@@ -87,12 +88,18 @@ impl CqlStore {
             batch_rows: config.batch_rows,
             batch_bytes: config.batch_bytes,
             existing: Mutex::default(),
+            ledger: meta.get(META_LEDGER).cloned(),
             turns: Family::ALL
                 .into_iter()
                 .map(|family| (family, Semaphore::new(config.concurrency)))
                 .collect(),
             workers: Mutex::default(),
         })
+    }
+
+    /// For which ledger the keyspace was made, as [`crate::migrate_for`] recorded it.
+    pub fn ledger(&self) -> Option<&str> {
+        self.ledger.as_deref()
     }
 
     /// Waits until a request of this family may go out.

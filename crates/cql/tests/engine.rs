@@ -5,10 +5,11 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eschaton_cql::{CqlStore, OpenError, Secret, migrate};
+use eschaton_cql::{CqlStore, OpenError, Secret, TlsConfig, migrate, migrate_for};
 use eschaton_ports::conformance::store as suite;
 use eschaton_ports::{SCAN_ROWS_MAX, Store, StoreError, Table};
 use parking_lot::Mutex;
@@ -153,6 +154,72 @@ async fn settings_that_do_not_fit_are_refused_with_what_to_do() {
     config.migrate.replicas = 3;
     let refused = migrate(&config).await.unwrap_err();
     assert!(refused.to_string().contains("has 1 nodes"), "{refused}");
+    keyspace.drop().await;
+}
+
+/// The set-up script makes the authority with CQL_TLS=1; its file is in `ESCHATON_TEST_CQL_CA`.
+#[allow(clippy::disallowed_methods, reason = "a test's settings")]
+fn authority() -> PathBuf {
+    let file = std::env::var("ESCHATON_TEST_CQL_CA").expect(
+        "set ESCHATON_TEST_CQL_CA to tls/ca.pem in the directory that `CQL_TLS=1 deploy/engines/cassandra/run.sh start` \
+         names",
+    );
+    file.into()
+}
+
+fn tls(ca_file: PathBuf) -> Option<TlsConfig> {
+    Some(TlsConfig { ca_file, client_cert_file: None, client_key_file: None })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_trusts_the_authority_and_nobody_else() {
+    let mut config = support::config();
+    config.tls = tls(authority());
+    let keyspace = Keyspace::make_with(config).await;
+    let store = keyspace.open().await;
+    store.apply(batch("w", 1, &[("a", Some("1"))])).await.unwrap();
+    assert_eq!(get(store.as_ref(), &["a"]).await, [Some("1".into())]);
+
+    // Another authority of the same name.
+    let dir = std::env::temp_dir().join(keyspace.name());
+    std::fs::create_dir_all(&dir).unwrap();
+    let stranger = dir.join("stranger.pem");
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=eschaton test authority", "-keyout", "/dev/null", "-out"])
+        .arg(&stranger)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let mut config = keyspace.config.clone();
+    config.tls = tls(stranger);
+    let refused = CqlStore::open(&config).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Certificate { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("tls.ca_file"), "{refused}");
+    assert!(!refused.is_passing());
+    // Files that are none are named.
+    for (file, says) in [(dir.join("none.pem"), "No such file"), (PathBuf::from("Cargo.toml"), "no PEM")] {
+        config.tls = tls(file.clone());
+        let refused = CqlStore::open(&config).await.err().unwrap().to_string();
+        assert!(refused.contains(says) && refused.contains(&*file.to_string_lossy()), "{refused}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+    keyspace.drop().await;
+}
+
+/// Whose rows these are is recorded once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyspace_is_one_ledgers() {
+    let keyspace = Keyspace::make().await;
+    assert_eq!(keyspace.open().await.ledger(), None);
+    for _ in 0..2 {
+        migrate_for(&keyspace.config, Some("first")).await.unwrap();
+        assert_eq!(keyspace.open().await.ledger(), Some("first"));
+    }
+    let refused = migrate_for(&keyspace.config, Some("second")).await.unwrap_err();
+    assert!(matches!(refused, OpenError::OtherLedger { .. }), "{refused}");
+    migrate(&keyspace.config).await.unwrap();
+    assert_eq!(keyspace.open().await.ledger(), Some("first"));
     keyspace.drop().await;
 }
 

@@ -94,6 +94,7 @@ pub struct Worker<H: Host> {
     next: u64,
     log_time: LogTime,
     seen: Seen,
+    reapplied: u64,
     unwritten: Unwritten,
 }
 
@@ -129,6 +130,7 @@ impl<H: Host> Worker<H> {
 
     async fn open_with(spec: WorkerSpec<H>, planted: Planted) -> Result<Self, WorkerError> {
         let name = format!("{}/{}", spec.group, spec.input.partition);
+        let began = spec.clock.now_ms();
         let mut claim = spec.log.claim(&spec.group, &[spec.input]).await?;
         let next = claim.positions().iter().find(|(at, _)| *at == spec.input).map_or(0, |(_, next)| *next);
         let opened = match opening::open(&spec, &name, next, planted).await {
@@ -136,16 +138,26 @@ impl<H: Host> Worker<H> {
             Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
         };
         let Opened { reapplied, log_time, seen, core } = opened;
-        tracing::info!(worker = name, next, reapplied, log_time, "worker opened");
+        let took_ms = spec.clock.now_ms().saturating_sub(began);
+        metrics::histogram!("eschaton_worker_open_seconds", "group" => spec.group.clone())
+            .record(std::time::Duration::from_millis(took_ms));
+        metrics::counter!("eschaton_worker_reapplied_changes_total", "group" => spec.group.clone())
+            .increment(reapplied);
+        tracing::info!(worker = name, next, reapplied, log_time, took_ms, "worker opened");
         let (store, clock, limits) = (spec.store.clone(), spec.clock.clone(), spec.limits);
         let unwritten =
             Unwritten::new(store, clock, limits.retry_ms, spec.group.clone(), limits.unwritten_rows, planted);
-        Ok(Self { spec, planted, name, core, claim, next, log_time, seen, unwritten })
+        Ok(Self { spec, planted, name, core, claim, next, log_time, seen, reapplied, unwritten })
     }
 
     /// The next offset that it will consume.
     pub fn next_input(&self) -> u64 {
         self.next
+    }
+
+    /// Records of `changes` that it wrote to the store when it was opened: those above the store's watermark.
+    pub fn reapplied(&self) -> u64 {
+        self.reapplied
     }
 
     /// Works until `stop` is ready or something fails. Between batches only; a batch is never cut.

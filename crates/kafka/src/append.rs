@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::context::Context;
 use crate::envelope;
-use crate::error::{unavailable, words};
+use crate::error::{is_denial, unavailable, words, words_on};
 use crate::layout::{Layout, number};
 
 /// A look at a full queue, at the latest.
@@ -80,6 +80,14 @@ impl Appender {
             _ => return Err(unavailable("appending", "no broker acknowledged in time")),
         }
         if let Some(failure) = batch.failure.lock().take() {
+            // A user who may write nowhere gets no producer id; the records then say only that they were dropped.
+            let failure = match (producer.client().fatal_error(), records.first()) {
+                (Some((code, detail)), Some(record)) if is_denial(code) => {
+                    let topic = self.layout.name(record.to.topic);
+                    format!("{detail}: this user lacks the right Write on topic {topic}; grant it")
+                }
+                _ => failure,
+            };
             return Err(unavailable("appending", failure));
         }
         let offsets = batch.offsets.iter().map(|offset| offset.load(Ordering::Acquire));
@@ -158,8 +166,8 @@ impl ProducerContext for Deliveries {
                     }
                 }
             }
-            Err((error, _)) => {
-                batch.failure.lock().get_or_insert_with(|| words(error));
+            Err((error, message)) => {
+                batch.failure.lock().get_or_insert_with(|| words_on(error, "Write", message.topic()));
             }
         }
         if batch.missing.fetch_sub(1, Ordering::AcqRel) == 1

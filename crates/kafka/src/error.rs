@@ -78,6 +78,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether waiting may mend it.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Failed { .. })
+    }
+
     pub(crate) fn failed(what: &str, error: impl std::fmt::Display) -> Self {
         Self::Failed { detail: format!("{what}: {error}") }
     }
@@ -118,8 +123,41 @@ pub(crate) fn invalid(detail: String) -> LogError {
     LogError::Invalid { detail }
 }
 
-/// An error without the library's frame around it.
+/// The library's code of an error.
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::Transaction(error) => Some(error.code()),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+/// An error of something that needs a right on a topic: a denial names both.
+pub(crate) fn words_on(error: &KafkaError, right: &str, topic: &str) -> String {
+    match code(error) {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            format!("{}: this user lacks the right {right} on topic {topic}; grant it", plain(error))
+        }
+        _ => words(error),
+    }
+}
+
+/// An error without the library's frame around it; a denial with the right that is missing. Callers name on what.
 pub(crate) fn words(error: &KafkaError) -> String {
+    let right = match code(error) {
+        Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
+            "the rights Write and Describe on this transactional id"
+        }
+        Some(RDKafkaErrorCode::GroupAuthorizationFailed) => "the right Read on this consumer group",
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "the right Read on this topic",
+        Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            "a right on the cluster: IdempotentWrite, or Create to migrate"
+        }
+        _ => return plain(error),
+    };
+    format!("{}: this user lacks {right}; grant it", plain(error))
+}
+
+fn plain(error: &KafkaError) -> String {
     match error {
         KafkaError::Transaction(error) => format!("{} ({})", error.string(), error.name()),
         other => match other.rdkafka_error_code() {

@@ -102,7 +102,13 @@ impl Log for KafkaLog {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
-        self.reader.read(at, from, max_records, max_bytes).await
+        let read = self.reader.read(at, from, max_records, max_bytes).await;
+        read.map_err(|error| match error {
+            LogError::Unavailable { detail } => {
+                unavailable(&format!("reading topic {}", self.layout.name(at.topic)), detail)
+            }
+            other => other,
+        })
     }
 
     async fn wait(&self, from: &[(TopicPartition, u64)]) -> Result<(), LogError> {

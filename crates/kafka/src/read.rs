@@ -15,7 +15,7 @@ use rdkafka::error::KafkaError;
 
 use crate::blocking::Blocking;
 use crate::context::{Consumer, consumer};
-use crate::error::{invalid, unavailable, words};
+use crate::error::{invalid, unavailable, words_on};
 use crate::layout::{Layout, number};
 use crate::{KafkaConfig, metrics, owners};
 
@@ -210,7 +210,12 @@ impl Reader {
                 (Arc::clone(&self.asker), Arc::clone(&self.layout), partition.at, self.timeout);
             let asked = self.blocking.run(move || {
                 let ends = asker.fetch_watermarks(layout.name(at.topic), number(at), timeout);
-                ends.map_err(|error| unavailable(&format!("asking for the end of {at}"), words(&error)))
+                ends.map_err(|error| {
+                    unavailable(
+                        &format!("asking for the end of {at}"),
+                        words_on(&error, "Describe", layout.name(at.topic)),
+                    )
+                })
             });
             let (_, stable) = asked.await??;
             let stable = u64::try_from(stable).unwrap_or(0);

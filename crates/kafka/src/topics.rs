@@ -46,9 +46,10 @@ fn one(asker: &Consumer, name: &str, config: &KafkaConfig) -> Result<Found, Open
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             Ok(Found::Missing)
         }
-        Some(code) if is_denial(code) => {
-            Err(OpenError::Authorization { what: format!("topic {name}"), detail: code.to_string() })
-        }
+        Some(code) if is_denial(code) => Err(OpenError::Authorization {
+            what: format!("topic {name}"),
+            detail: format!("{code}, this user lacks the right Describe on it"),
+        }),
         Some(code) => Err(OpenError::failed(&format!("looking for topic {name}"), code)),
     }
 }

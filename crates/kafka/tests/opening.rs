@@ -131,3 +131,103 @@ async fn tls_trusts_the_authority_and_nobody_else() {
         .unwrap();
     assert_eq!(kit::payloads(&kit::read_all(&*log, kit::DECISIONS_0, 0).await), ["kept"]);
 }
+
+/// Grants or takes rights of user `stranger`, with Kafka's own tool through the set-up script.
+fn acl(config: &KafkaConfig, arguments: &[&str]) {
+    let port = config.bootstrap.rsplit_once(':').unwrap().1;
+    let output = std::process::Command::new("../../deploy/engines/kafka/run.sh")
+        .arg("acl")
+        .args(arguments)
+        .env("KAFKA_PORT", port)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Each right that is missing is named with what it is missing on, and granting it is enough to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_is_named_and_may_be_granted() {
+    let made = kit::made().await;
+    let prefix = made.topic_prefix.clone();
+    let grant = |operation: &str, resource: &str| {
+        let to = ["--add", "--allow-principal", "User:stranger", "--operation", operation];
+        let on = [resource, &format!("{prefix}."), "--resource-pattern-type", "prefixed"];
+        acl(&made, &[&to[..], &on].concat());
+    };
+    let sasl = Sasl {
+        mechanism: SaslMechanism::ScramSha512,
+        user: "stranger".into(),
+        password: Secret::new("eschaton-secret"),
+    };
+    let security = Security { sasl: Some(sasl), tls: None };
+    let config = KafkaConfig {
+        security,
+        request_timeout_ms: 4_000,
+        message_timeout_ms: 4_000,
+        ..secure(made.clone(), 10)
+    };
+
+    let error = refused(config.clone()).await;
+    let said = error.to_string();
+    assert!(matches!(error, OpenError::Authorization { .. }) && !error.is_passing(), "{said}");
+    assert!(said.contains(&format!("topic {prefix}.ledger")) && said.contains("right Describe"), "{said}");
+
+    grant("Describe", "--topic");
+    let log = kit::open(&config).await;
+    let append = async || log.append(vec![kit::record(kit::LEDGER_0, "a")]).await;
+    let said = append().await.unwrap_err().to_string();
+    assert!(said.contains("right Write on topic") && said.contains(&format!("{prefix}.ledger")), "{said}");
+    grant("Write", "--topic");
+    let position = until("an append", append).await[0];
+
+    let read = async || log.read(kit::LEDGER_0, 0, 10, 1_000).await;
+    let said = read().await.unwrap_err().to_string();
+    assert!(said.contains("right Read on") && said.contains(&format!("{prefix}.ledger")), "{said}");
+    grant("Read", "--topic");
+    assert_eq!(until("a read", read).await.len(), 1);
+
+    let claim = async || log.claim("g", &[kit::LEDGER_0]).await;
+    let said = claim().await.err().unwrap().to_string();
+    assert!(said.contains("Write and Describe on this transactional id"), "{said}");
+    assert!(said.contains(&format!("transactional id {prefix}.g.ledger.0")), "{said}");
+    grant("Write", "--transactional-id");
+    let said = until_err("a claim without its group", "Group", claim).await;
+    assert!(
+        said.contains("right Read on this consumer group") && said.contains(&format!("{prefix}.g")),
+        "{said}"
+    );
+    grant("Read", "--group");
+    let mut claim = until("a claim", claim).await;
+    claim
+        .commit(vec![kit::record(kit::DECISIONS_0, "kept")], &[(kit::LEDGER_0, position.offset + 1)])
+        .await
+        .unwrap();
+    assert_eq!(kit::payloads(&kit::read_all(&log, kit::DECISIONS_0, 0).await), ["kept"]);
+}
+
+/// A right that was granted counts a moment later.
+async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, eschaton_ports::LogError>) -> T {
+    for _ in 0..30 {
+        if let Ok(done) = attempt().await {
+            return done;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    panic!("{what} is refused although the right was granted");
+}
+
+/// The first error that speaks of this.
+async fn until_err<T>(
+    what: &str,
+    of: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, eschaton_ports::LogError>,
+) -> String {
+    for _ in 0..30 {
+        let said = attempt().await.err().map(|error| error.to_string()).unwrap_or_default();
+        if said.contains(of) {
+            return said;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    panic!("{what} is not refused");
+}

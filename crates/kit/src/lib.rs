@@ -30,6 +30,6 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Randomness at the edges.
     pub rng: Arc<dyn Rng>,
-    /// The node's identity.
-    pub signer: Arc<dyn Signer>,
+    /// The node's identity, where this process has it.
+    pub signer: Option<Arc<dyn Signer>>,
 }

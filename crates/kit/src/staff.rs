@@ -52,6 +52,9 @@ async fn follow(
     at_work: &mut AtWork,
 ) -> Result<(), LogError> {
     let mut membership = log.join(duty.group, duty.topic, duty.partitions).await?;
+    // Joining asks nobody, and one that stands by is told of no change: so it is asked whether the group is there.
+    log.owners(duty.group).await?;
+    health.well(duty.group);
     loop {
         let change = tokio::select! {
             change = membership.next() => change?,

@@ -57,9 +57,11 @@ fn serve_metrics(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     let address = probe.local_addr()?;
     drop(probe);
     let seconds = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    let opening = [0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
     PrometheusBuilder::new()
         .with_http_listener(address)
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Suffix("_open_seconds".to_owned()), &opening)?
         .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), &[1.0, 8.0, 64.0, 256.0, 1024.0])?
         .install()
         .with_context(|| format!("metrics cannot be served at {address}"))?;

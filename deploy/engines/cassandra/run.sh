@@ -18,6 +18,8 @@
 #                     have one replica: use none where nodes are killed
 #   CQL_SYNC          when a write is acknowledged: batch (default), once it is on the disk; periodic, before,
 #                     which is faster and loses up to 100 ms of acknowledged writes at kill9
+#   CQL_TLS           1: clients may encrypt, on the same port; the authority's certificate is tls/ca.pem in the
+#                     node's directory, which `status` names. Default 0
 #   ENGINE_HOME       where libraries and data are kept; default ~/.cache/eschaton-engines
 #   JAVA_HOME         a Java 17, unless `java` is one
 set -euo pipefail
@@ -28,6 +30,7 @@ port=${CQL_PORT:-19042}
 storage_port=${CQL_STORAGE_PORT:-$((port - 2042))}
 auth=${CQL_AUTH:-password}
 sync=${CQL_SYNC:-batch}
+tls=${CQL_TLS:-0}
 root=${ENGINE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines}/cassandra
 lib=$root/lib
 home=$root/port-$port/node-$node
@@ -77,6 +80,21 @@ fetch() {
   echo "$(find "$lib" -name '*.jar' | wc -l) libraries in $lib"
 }
 
+# An authority and the node's certificate for its address and localhost, of throw-away keys; once for each node.
+certificates() {
+  local dir=$home/tls
+  [ -f "$dir/node.p12" ] && return
+  command -v openssl >/dev/null || fail "CQL_TLS needs openssl; install Debian's openssl"
+  mkdir -p "$dir"
+  openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=eschaton test authority" \
+    -keyout "$dir/ca.key" -out "$dir/ca.pem" 2>/dev/null
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$dir/node.key" -out "$dir/node.csr" 2>/dev/null
+  openssl x509 -req -in "$dir/node.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial -days 3650 \
+    -extfile <(printf 'subjectAltName=DNS:localhost,IP:%s' "$address") -out "$dir/node.pem" 2>/dev/null
+  openssl pkcs12 -export -in "$dir/node.pem" -inkey "$dir/node.key" -certfile "$dir/ca.pem" \
+    -passout pass:eschaton-secret -out "$dir/node.p12"
+}
+
 settings() {
   local authenticator=AllowAllAuthenticator authorizer=AllowAllAuthorizer sync_period=
   case $auth in
@@ -90,7 +108,9 @@ settings() {
     periodic) sync_period='commitlog_sync_period: 1000ms' ;;
     *) fail "CQL_SYNC is $sync; it is batch or periodic" ;;
   esac
-  sed -e "s#@HOME@#$home#g" -e "s#@ADDRESS@#$address#g" -e "s#@SEED@#127.0.0.1#g" -e "s#@TOKEN@#$token#g" \
+  local encrypts=false
+  [ "$tls" = 0 ] || encrypts=true
+  sed -e "s#@TLS@#$encrypts#g" -e "s#@HOME@#$home#g" -e "s#@ADDRESS@#$address#g" -e "s#@SEED@#127.0.0.1#g" -e "s#@TOKEN@#$token#g" \
     -e "s#@CQL_PORT@#$port#g" -e "s#@STORAGE_PORT@#$storage_port#g" \
     -e "s#@SSL_STORAGE_PORT@#$((storage_port + 1))#g" \
     -e "s#@SYNC@#$sync#g" -e "s#@SYNC_PERIOD@#$sync_period#g" \
@@ -106,6 +126,7 @@ start() {
   if answers; then fail "something else listens at $address:$port; choose another CQL_PORT"; fi
   [ "$node" = 1 ] || ring_delay=5000
   mkdir -p "$home"
+  [ "$tls" = 0 ] || certificates
   settings >"$home/cassandra.yaml"
   cd "$home"
   nohup "$java" "@$here/jvm.args" "-javaagent:$jamm" \
@@ -158,7 +179,7 @@ case ${1:-} in
   status)
     pid=$(running)
     answers || fail "node $node is process $pid and takes no connections at $address:$port"
-    echo "node $node is process $pid and takes connections at $address:$port"
+    echo "node $node is process $pid and takes connections at $address:$port; it is kept in $home"
     ;;
   *)
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # One Apache Kafka broker without a container, for development and tests.
 #
-#   run.sh fetch | start | stop | kill9 | pause | resume | wipe | status
+#   run.sh fetch | start | stop | kill9 | pause | resume | wipe | status | acl OPTIONS of kafka-acls
 #
 #   KAFKA_PORT    plaintext listener on 127.0.0.1, 29092; the controller takes the next port
 #   KAFKA_SECURE  1: also SASL/SCRAM on port + 10, TLS on port + 11, SASL/SCRAM over TLS on port + 12;
-#                 decided when the data directory is made. User `eschaton`, password `eschaton-secret`
+#                 decided when the data directory is made. User `eschaton`, password `eschaton-secret`, may do
+#                 everything, as may who needs no login; user `stranger` of the same password has the rights that it is
+#                 given: none
 #   ENGINE_HOME   where jars, data and logs are kept, ${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines
 #   KAFKA_NAME    instance below it, kafka-$KAFKA_PORT: several brokers may run side by side
+#   KAFKA_DATA    where it keeps its data, `data` in the instance's directory; for example a small file system
 #   KAFKA_HEAP    512m
 set -euo pipefail
 
@@ -16,6 +19,7 @@ port=${KAFKA_PORT:-29092}
 home=${ENGINE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines}
 jars=$home/kafka-jars
 run=$home/${KAFKA_NAME:-kafka-$port}
+data=${KAFKA_DATA:-$run/data}
 pid_file=$run/pid
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 password=eschaton-secret
@@ -74,7 +78,7 @@ certificates() {
 # Writes the broker's configuration for this port, with the secure listeners if they were asked for.
 configure() {
   local names="PLAINTEXT://127.0.0.1:$port" protocols="CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
-  sed -e "s#@DATA@#$run/data#" -e "s#@PORT@#$port#" -e "s#@CONTROLLER_PORT@#$((port + 1))#" \
+  sed -e "s#@DATA@#$data#" -e "s#@PORT@#$port#" -e "s#@CONTROLLER_PORT@#$((port + 1))#" \
     "$here/server.properties" >"$run/server.properties"
   if [ -d "$run/tls" ]; then
     names="$names,SASL_PLAINTEXT://127.0.0.1:$((port + 10)),SSL://127.0.0.1:$((port + 11)),SASL_SSL://127.0.0.1:$((port + 12))"
@@ -85,6 +89,8 @@ configure() {
 		listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 		listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 		listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+		authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+		super.users=User:ANONYMOUS;User:eschaton
 		ssl.keystore.type=PKCS12
 		ssl.keystore.location=$run/tls/broker.p12
 		ssl.keystore.password=$password
@@ -104,7 +110,8 @@ format() {
   if [ "${KAFKA_SECURE:-0}" = 1 ]; then
     certificates
     users=(--add-scram "SCRAM-SHA-256=[name=eschaton,password=$password]"
-      --add-scram "SCRAM-SHA-512=[name=eschaton,password=$password]")
+      --add-scram "SCRAM-SHA-512=[name=eschaton,password=$password]"
+      --add-scram "SCRAM-SHA-512=[name=stranger,password=$password]")
   fi
   configure
   # Base64 without the characters that would make it look like an option.
@@ -120,7 +127,7 @@ start() {
   ls "$jars"/kafka_*.jar >/dev/null 2>&1 || fetch
   mkdir -p "$run"
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken; set KAFKA_PORT to another"
-  if [ -f "$run/data/meta.properties" ]; then configure; else format; fi
+  if [ -f "$data/meta.properties" ]; then configure; else format; fi
   java_options="-Xms${KAFKA_HEAP:-512m} -Xmx${KAFKA_HEAP:-512m} -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true"
   # shellcheck disable=SC2086  # options are words
   nohup "$java" $java_options "-Dlog4j2.configurationFile=file:$here/log4j2.properties" "-Dkafka.logs.dir=$run" \
@@ -176,7 +183,7 @@ resume() {
 # wipe: deletes this instance's data, certificates and logs. Jars stay.
 wipe() {
   running && fail "a broker runs from $run; stop it first: $0 stop"
-  rm -rf "$run"
+  rm -rf "$run" "$data"
 }
 
 # status: says whether the broker runs and which topics it has; fails if it does not run.
@@ -186,10 +193,19 @@ status() {
   java_options=-Xmx128m kafka org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$port" --list
 }
 
+# acl: grants, takes or lists rights, as kafka-acls does; only a broker with secure listeners keeps any.
+acl() {
+  java_options=-Xmx128m kafka org.apache.kafka.tools.AclCommand --bootstrap-server "127.0.0.1:$port" "$@"
+}
+
 case "${1:-}" in
+  acl)
+    shift
+    acl "$@"
+    ;;
   fetch | start | stop | kill9 | pause | resume | wipe | status) "$1" ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 2
     ;;
 esac

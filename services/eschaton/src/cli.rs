@@ -41,6 +41,8 @@ pub(crate) enum Task {
     Export(Box<transfer::ExportArgs>),
     /// Put an export into empty engines, and compare every row
     Import(Box<transfer::ImportArgs>),
+    /// Check a proof without any node, or a ledger's rows and trees against its log
+    Verify(Box<verify::VerifyCommand>),
     /// Make a cluster's topics and tables, or bring them up to this version
     #[cfg(feature = "cluster")]
     Migrate(Box<cluster::MigrateArgs>),
@@ -62,8 +64,6 @@ pub(crate) enum ClientTask {
     Tx(tx::TxCommand),
     /// Fetch a proof and check it at once
     Prove(prove::ProveCommand),
-    /// Check a proof without any node
-    Verify(verify::VerifyCommand),
     /// Fetch and check a checkpoint, the latest or by number
     Checkpoint(checkpoint::CheckpointArgs),
     /// What the node is and how it fares
@@ -129,6 +129,7 @@ mod tests {
             "eschaton config show --window-ms 5".to_owned(),
             "eschaton export --data-dir d --to e --with-keys".to_owned(),
             "eschaton import --config c.toml --from e --json".to_owned(),
+            "eschaton verify state --data-dir d --from-changes --scratch s --json".to_owned(),
         ] {
             assert!(parse(&line).is_ok(), "{line}: {}", parse(&line).unwrap_err());
         }

@@ -50,6 +50,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         Task::Config(command) => return commands::config::perform(&command, out),
         Task::Export(args) => return threaded()?.block_on(commands::transfer::perform_export(&args, out)),
         Task::Import(args) => return threaded()?.block_on(commands::transfer::perform_import(&args, out)),
+        Task::Verify(command) => return commands::verify::perform(*command, out, threaded),
         #[cfg(feature = "cluster")]
         Task::Migrate(args) => return threaded()?.block_on(commands::cluster::migrate(&args, out)),
         #[cfg(feature = "cluster")]

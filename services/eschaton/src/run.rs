@@ -33,7 +33,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: RunArgs) -> anyhow::Result<()> {
-    let (settings, config) = args.settings.read()?;
+    let (settings, config) = args.settings.read_to_run()?;
     let json = args.json;
     let telemetry = Telemetry::start(&TelemetryConfig {
         metrics: settings.metrics,
@@ -43,7 +43,12 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let node = Node::start(config.clone()).await?;
+    let node = tokio::select! {
+        started = Node::start(config.clone()) => started?,
+        // Nothing was taken yet: there is nothing to drain.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     announce(json, &node, telemetry.metrics, &config)?;
     let failed = tokio::select! {
         _ = terminate.recv() => None,

@@ -99,11 +99,28 @@ impl SettingsArgs {
         Ok(layers)
     }
 
+    /// True for `--data-dir` without a configuration file.
+    pub(crate) fn names_only_a_directory(&self) -> bool {
+        self.config.is_none() && self.data_dir.is_some()
+    }
+
     /// The settings and what they make; every mistake in one message.
     pub(crate) fn read(&self) -> anyhow::Result<(Settings, NodeConfig)> {
+        self.read_by(Settings::node)
+    }
+
+    /// As [`SettingsArgs::read`], for a process that runs services.
+    pub(crate) fn read_to_run(&self) -> anyhow::Result<(Settings, NodeConfig)> {
+        self.read_by(Settings::runnable)
+    }
+
+    fn read_by(
+        &self,
+        node: impl Fn(&Settings, &Layers) -> Result<NodeConfig, Vec<SettingError>>,
+    ) -> anyhow::Result<(Settings, NodeConfig)> {
         let layers = self.layers()?;
         let settings = layers.settings()?;
-        let config = settings.node(&layers).map_err(|wrong| {
+        let config = node(&settings, &layers).map_err(|wrong| {
             let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
             anyhow!(lines.join("; "))
         })?;

@@ -16,8 +16,9 @@ pub use config::ProverConfig;
 pub use grpc::ProofsService;
 pub use requests::{Asked, ProofError, ProofHandle, Requests, channel as request_channel};
 
+use anyhow::Context;
 use eschaton_kit::{Duty, Health, Ports, Urgency, WorkerThread, staff, supervise};
-use eschaton_ports::Topic;
+use eschaton_ports::{Signer, Topic};
 use eschaton_proof::{SignedCheckpoint, VerifierKey};
 use futures::lock::Mutex;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ impl Prover {
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
         metrics::describe();
-        let verifier = VerifierKey::from_public(&config.origin, &ports.signer.public_key())?;
+        let signer = ports.signer.clone().context("the prover has no key to sign with; give it keys_dir")?;
+        let verifier = VerifierKey::from_public(&config.origin, &signer.public_key())?;
         let (handle, requests) = requests::channel(config.requests_max);
         let requests = Arc::new(Mutex::new(requests));
         let (publish, latest) = watch::channel(None);
@@ -55,7 +57,7 @@ impl Prover {
         let turn = Arc::new(turn);
         let start = {
             let (ports, health, config) = (ports.clone(), health.clone(), config.clone());
-            move |_, stop| work(&config, &ports, &health, &requests, &publish, &turn, stop)
+            move |_, stop| work(&config, &ports, &signer, &health, &requests, &publish, &turn, stop)
         };
         let duty = Duty { group: worker::GROUP, topic: Topic::Checkpoints, partitions: 1 };
         let (log, clock) = (ports.log.clone(), ports.clock.clone());
@@ -98,13 +100,14 @@ type Publish = Arc<watch::Sender<Option<SignedCheckpoint>>>;
 fn work(
     config: &ProverConfig,
     ports: &Ports,
+    signer: &Arc<dyn Signer>,
     health: &Health,
     requests: &Arc<Mutex<Requests>>,
     publish: &Publish,
     turn: &Arc<watch::Sender<bool>>,
     stop: CancellationToken,
 ) -> std::io::Result<WorkerThread> {
-    let (config, ports, health) = (config.clone(), ports.clone(), health.clone());
+    let (config, ports, signer, health) = (config.clone(), ports.clone(), signer.clone(), health.clone());
     let (requests, publish, turn) = (requests.clone(), publish.clone(), turn.clone());
     // Nobody waits for a checkpoint: measured, answers at half load come twice as fast this way.
     WorkerThread::spawn("prover", Urgency::Background, async move || {
@@ -116,7 +119,7 @@ fn work(
                 log: ports.log.clone(),
                 store: ports.store.clone(),
                 clock: ports.clock.clone(),
-                signer: ports.signer.clone(),
+                signer: signer.clone(),
                 publish: Box::new(move |checkpoint| {
                     // Nobody listens while the process stops.
                     let _ = publish.send(Some(checkpoint));

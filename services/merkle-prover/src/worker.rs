@@ -71,6 +71,7 @@ impl ProverWorker {
     pub async fn open(spec: ProverSpec) -> Result<Self, WorkerError> {
         let verifier = VerifierKey::from_public(&spec.config.origin, &spec.signer.public_key())
             .map_err(|error| broken("P1", error.to_string()))?;
+        let began = spec.clock.now_ms();
         let claimed: Vec<_> = (0..spec.config.shards).map(decisions).collect();
         let mut claim = spec.log.claim(GROUP, &claimed).await?;
         let (mark, trees) = match load(spec.store.as_ref()).await {
@@ -100,7 +101,9 @@ impl ProverWorker {
         if let Some(latest) = &worker.latest {
             (worker.spec.publish)(latest.clone());
         }
-        tracing::info!(size = worker.trees.size(), checkpoint = worker.number(), "prover opened");
+        let took_ms = worker.spec.clock.now_ms().saturating_sub(began);
+        metrics::opened(took_ms, worker.number().saturating_sub(mark.input_next));
+        tracing::info!(size = worker.trees.size(), checkpoint = worker.number(), took_ms, "prover opened");
         Ok(worker)
     }
 

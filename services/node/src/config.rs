@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use eschaton_types::{Address, Network};
 
-use crate::services::Services;
+use crate::services::{Service, Services};
 
 /// On what a node runs.
 #[derive(Clone, Debug)]
@@ -30,8 +31,8 @@ pub struct NodeConfig {
     pub services: Services,
     /// On what.
     pub engines: Engines,
-    /// Where the node's key is.
-    pub keys_dir: PathBuf,
+    /// Where the node's key is; in a cluster only some services need it, see [`NodeConfig::needs_keys`].
+    pub keys_dir: Option<PathBuf>,
     /// gRPC; port 0 picks a free one.
     pub grpc: SocketAddr,
     /// `host:port` at which other processes reach this one's gRPC; where it listens unless given.
@@ -52,6 +53,8 @@ pub struct NodeConfig {
     pub trace_one_in: u64,
     /// Shortest time between two checkpoints, ms.
     pub checkpoint_ms: u64,
+    /// How long engines that are away are waited for at the start, seconds.
+    pub engines_wait_s: u64,
 }
 
 impl NodeConfig {
@@ -59,7 +62,7 @@ impl NodeConfig {
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             services: Services::default(),
-            keys_dir: data_dir.clone(),
+            keys_dir: Some(data_dir.clone()),
             engines: Engines::Embedded { data_dir },
             grpc: SocketAddr::from(([127, 0, 0, 1], 7373)),
             advertise: None,
@@ -71,6 +74,31 @@ impl NodeConfig {
             undecided_max: 16_384,
             trace_one_in: 0,
             checkpoint_ms: 100,
+            engines_wait_s: 600,
         }
+    }
+
+    /// The directory of the keys, for what cannot do without.
+    pub fn keys(&self) -> anyhow::Result<&Path> {
+        self.keys_dir.as_deref().context("no directory for the node's key is given; set keys_dir or data_dir")
+    }
+
+    /// Why a process that runs these services needs the directory of the keys; none when it does not.
+    pub fn needs_keys(&self) -> Option<&'static str> {
+        if matches!(self.engines, Engines::Embedded { .. }) {
+            return Some("a node on embedded engines keeps its key and its identity there");
+        }
+        if self.services.has(Service::MerkleProver) {
+            return Some("service merkle-prover signs checkpoints with node.key");
+        }
+        let issues = self.network == Network::Dev && self.native_issuer.is_none();
+        (issues && self.services.has(Service::GossipIngress))
+            .then_some("service gossip-ingress issues coins on network dev with dev-issuer.key, unless native_issuer is set")
+    }
+
+    /// Takes shards and origin from a directory that a node has used.
+    pub fn follow_recorded(&mut self) -> anyhow::Result<()> {
+        (self.shards, self.origin) = crate::identity::recorded(self.keys()?)?;
+        Ok(())
     }
 }

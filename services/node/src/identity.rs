@@ -10,6 +10,8 @@ use eschaton_ports::Rng;
 use eschaton_types::{Key, Network};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+#[cfg(feature = "cluster")]
+use {eschaton_proof::VerifierKey, eschaton_transfer::Ledger};
 
 use crate::NodeConfig;
 
@@ -28,16 +30,17 @@ struct Fixed {
     origin: String,
 }
 
-/// For a process of a cluster: what `migrate` recorded must be there and the same. Several processes that
-/// start at once must not each make a key of their own.
+/// For a process of a cluster that has keys: what `migrate` recorded beside them must be there and the same. Several
+/// processes that start at once must not each make a key of their own.
 #[cfg(feature = "cluster")]
 pub(crate) fn require(config: &NodeConfig) -> anyhow::Result<()> {
-    let path = config.keys_dir.join(FILE);
+    let dir = config.keys()?;
+    let path = dir.join(FILE);
     ensure!(
         path.exists(),
-        "{} is not there; run `eschaton migrate` once, and give its directory {} to every process",
+        "{} is not there; run `eschaton migrate` once, and give its directory {} to every process that needs keys",
         path.display(),
-        config.keys_dir.display()
+        dir.display()
     );
     fix(config, |_| bail!("this is not the first start"))
 }
@@ -47,7 +50,7 @@ pub(crate) fn fix(
     config: &NodeConfig,
     signer: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let dir = &config.keys_dir;
+    let dir = config.keys()?;
     // Keys are inside; 0700 keeps other users out whatever a file's own mode.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
         format!("data directory {} cannot be made; choose another with --data-dir", dir.display())
@@ -89,6 +92,56 @@ pub(crate) fn fix(
         }
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
     }
+}
+
+/// What a cluster's store records of its ledger, so that a process without keys knows whose it is.
+#[cfg(feature = "cluster")]
+pub(crate) fn ledger(config: &NodeConfig, verifier: &VerifierKey) -> Ledger {
+    Ledger {
+        network: config.network.name().to_owned(),
+        shards: config.shards,
+        origin: config.origin.clone(),
+        verifier_key: verifier.to_string(),
+    }
+}
+
+/// The verifier key of the ledger that a cluster's store was made for; its identity must be the configuration's, and
+/// its key this process's, if it has one.
+#[cfg(feature = "cluster")]
+pub(crate) fn compare(
+    config: &NodeConfig,
+    own: Option<&VerifierKey>,
+    recorded: Option<&str>,
+) -> anyhow::Result<VerifierKey> {
+    let Some(recorded) = recorded else {
+        return own.cloned().context(
+            "the store does not say whose it is, for an older version made it; run `eschaton migrate` where the keys are",
+        );
+    };
+    let ledger: Ledger = serde_json::from_str(recorded).context(
+        "what the store records of its ledger cannot be read; use the newer version that wrote it",
+    )?;
+    for (what, found, wanted) in [
+        ("network", ledger.network, config.network.name().to_owned()),
+        ("shards", ledger.shards.to_string(), config.shards.to_string()),
+        ("origin", ledger.origin, config.origin.clone()),
+    ] {
+        ensure!(
+            found == wanted,
+            "the store was made for a ledger with {what} {found}, and the settings say {wanted}; set {what} to {found}, or \
+             choose another keyspace"
+        );
+    }
+    if let Some(own) = own {
+        ensure!(
+            own.to_string() == ledger.verifier_key,
+            "node.key in {} is the key {own}, and the store was made for {}; bring the key of that ledger, or drop the \
+             keyspace and run `eschaton migrate` with this one",
+            config.keys()?.display(),
+            ledger.verifier_key
+        );
+    }
+    Ok(VerifierKey::parse(&ledger.verifier_key)?)
 }
 
 /// Shards and origin of a data directory that a node has used.

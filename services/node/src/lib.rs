@@ -6,6 +6,7 @@ mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod config;
+mod engines;
 mod faucet;
 mod identity;
 mod proofs;
@@ -16,9 +17,9 @@ mod settings;
 mod transfer;
 mod wiring;
 
-pub use check::{CheckReport, check, check_engines};
+pub use check::{CheckReport, Difference, How, StateReport, check, check_engines, verify_state};
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterState, Member, ShardState, cluster_state, migrate};
+pub use cluster::{CheckpointState, ClusterState, Member, ShardState, cluster_state, migrate};
 pub use config::{Engines, NodeConfig};
 pub use services::{Service, Services};
 pub use settings::{Layers, SettingError, Settings, Shown, Source};

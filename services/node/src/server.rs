@@ -20,6 +20,9 @@ use crate::faucet::Faucet;
 use crate::proofs::Gateway;
 use crate::query::Query;
 
+/// The health service's name for "no part has trouble". The empty name says that the process need not be ended.
+pub(crate) const READY: &str = "ready";
+
 /// Calls that one connection may have under way.
 const CALLS_PER_CONNECTION: usize = 256;
 
@@ -49,6 +52,7 @@ pub(crate) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
+    let mut all_well = health.all_well();
     let ingress = services
         .ingress
         .map(|ingress| IngressServer::new(ingress).max_decoding_message_size(MESSAGE_BYTES_MAX));
@@ -59,11 +63,26 @@ pub(crate) async fn serve(
     let watch = {
         let stop = stop.clone();
         tokio::spawn(async move {
+            let tell = async {
+                loop {
+                    let ready = match *all_well.borrow_and_update() {
+                        true => ServingStatus::Serving,
+                        false => ServingStatus::NotServing,
+                    };
+                    reporter.set_service_status(READY, ready).await;
+                    if all_well.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
             tokio::select! {
                 _ = health.wait_fatal() => {}
                 () = stop.cancelled() => {}
+                () = tell => {}
             }
-            reporter.set_service_status("", ServingStatus::NotServing).await;
+            for name in ["", READY] {
+                reporter.set_service_status(name, ServingStatus::NotServing).await;
+            }
         })
     };
     let mut server = Server::builder()
@@ -92,6 +111,21 @@ pub(crate) async fn serve(
     let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled()).await;
     watch.abort();
     served
+}
+
+/// Says that the process lives and is not ready, and nothing else, until it is dropped.
+pub(crate) fn serve_waiting(listener: TcpListener) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        reporter.set_service_status("", ServingStatus::Serving).await;
+        reporter.set_service_status(READY, ServingStatus::NotServing).await;
+        let served = Server::builder()
+            .add_service(health_service)
+            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        if let Err(error) = served.await {
+            tracing::warn!(%error, "health is not served while the engines are waited for");
+        }
+    })
 }
 
 fn reflection() -> anyhow::Result<ServerReflectionServer<impl ServerReflection>> {

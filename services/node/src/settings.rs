@@ -31,7 +31,8 @@ pub struct Settings {
     /// What this process keeps is under this directory: with embedded engines everything, in a cluster only
     /// `keys_dir` unless that is given.
     pub data_dir: Option<PathBuf>,
-    /// The node's key, the same for all processes of a cluster; `data_dir` unless given.
+    /// The node's key, the same wherever it is needed: merkle-prover signs with it, and gossip-ingress issues coins on
+    /// dev. Other processes of a cluster need none. `data_dir` unless given.
     pub keys_dir: Option<PathBuf>,
     /// The ledger: `main`, `test` or `dev`. Fixed at first start.
     #[serde(deserialize_with = "from_text", serialize_with = "to_text")]
@@ -48,6 +49,8 @@ pub struct Settings {
     pub undecided_max: u32,
     /// Shortest time between two checkpoints in milliseconds, 10 to 60,000.
     pub checkpoint_ms: u64,
+    /// In a cluster: how long engines that are away are waited for at the start, seconds, 0 to 86,400.
+    pub engines_wait_s: u64,
     /// Collector of traces (OTLP over gRPC); none unless given.
     pub otlp: Option<String>,
     /// Trace every n-th submission; 0 only those whose caller asks for it.
@@ -78,6 +81,7 @@ impl Default for Settings {
             origin: "eschaton.local/dev".to_owned(),
             undecided_max: 16_384,
             checkpoint_ms: 100,
+            engines_wait_s: 600,
             otlp: None,
             trace_one_in: 0,
             log: "warn".to_owned(),
@@ -132,6 +136,7 @@ impl Settings {
             ("window_ms", self.window_ms, 0, 60_000),
             ("undecided_max", u64::from(self.undecided_max), 16, 1_000_000),
             ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
+            ("engines_wait_s", self.engines_wait_s, 0, 86_400),
         ] {
             if !(least..=most).contains(&value) {
                 wrong.push(layers.wrong(key, format!("it must be {least} to {most}")));
@@ -154,13 +159,8 @@ impl Settings {
         };
         let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
-        if keys_dir.is_none() && engines.is_some() {
-            let problem =
-                "there is no directory for the node's key, and no data_dir to keep it in".to_owned();
-            wrong.push(layers.wrong("keys_dir", problem));
-        }
-        match (engines, keys_dir) {
-            (Some(engines), Some(keys_dir)) if wrong.is_empty() => Ok(NodeConfig {
+        match engines {
+            Some(engines) if wrong.is_empty() => Ok(NodeConfig {
                 services: self.services.clone(),
                 engines,
                 keys_dir,
@@ -174,8 +174,18 @@ impl Settings {
                 undecided_max: usize::try_from(self.undecided_max).unwrap_or(usize::MAX),
                 trace_one_in: self.trace_one_in,
                 checkpoint_ms: self.checkpoint_ms,
+                engines_wait_s: self.engines_wait_s,
             }),
             _ => Err(wrong),
+        }
+    }
+
+    /// As [`Settings::node`], for a process that runs its services: those that need keys must be told where they are.
+    pub fn runnable(&self, layers: &Layers) -> Result<NodeConfig, Vec<SettingError>> {
+        let config = self.node(layers)?;
+        match config.needs_keys() {
+            Some(why) if config.keys_dir.is_none() => Err(vec![layers.wrong("keys_dir", why.to_owned())]),
+            _ => Ok(config),
         }
     }
 

@@ -12,12 +12,13 @@ mod keys;
 mod state;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use conflict_resolver::{GROUP as RESOLVERS, ResolverConfig};
 use eschaton_driver::Worker;
 use eschaton_kit::Ports;
-use eschaton_ports::{Topic, TopicPartition};
+use eschaton_ports::{Signer, Topic, TopicPartition};
 use eschaton_proof::VerifierKey;
 use eschaton_transfer::{Ledger, TransferError};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
@@ -99,7 +100,7 @@ async fn nobody_works(ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
 
 /// What a configuration calls this ledger.
 fn ledger(config: &NodeConfig, ports: &Ports) -> anyhow::Result<Ledger> {
-    let verifier = VerifierKey::from_public(&config.origin, &ports.signer.public_key())?;
+    let verifier = VerifierKey::from_public(&config.origin, &signer(ports)?.public_key())?;
     Ok(Ledger {
         network: config.network.name().to_owned(),
         shards: config.shards,
@@ -118,9 +119,14 @@ async fn rebuild(config: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow
         Worker::open(check::spec(&resolver, shard, ports)).await?;
     }
     watch(Step { what: "making trees", done: workers - 1, all: workers })?;
-    ProverWorker::open(check::prover_spec(config, ports, ports.store.clone())).await?;
+    ProverWorker::open(check::prover_spec(config, ports, signer(ports)?)).await?;
     watch(Step { what: "making trees", done: workers, all: workers })?;
     Ok(ports.store.flush().await?)
+}
+
+/// The ledger's key, which a transfer opens.
+fn signer(ports: &Ports) -> anyhow::Result<Arc<dyn Signer>> {
+    ports.signer.clone().context("the ledger's key is not open")
 }
 
 /// A directory for this user alone: there may be keys in it.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use conflict_resolver::{Resolver, ResolverConfig};
 use eschaton_embedded::{
     EmbeddedLog, EmbeddedStore, FileSigner, LogOptions, OpenError, OsRng, StoreOptions, SystemClock,
 };
 use eschaton_kit::{Health, Ports, Urgency, WorkerThread};
-use eschaton_ports::{Log, Rng, Store};
+use eschaton_ports::{Log, Rng, Signer, Store};
 use eschaton_proof::VerifierKey;
 use eschaton_types::{Network, Rules};
 use gossip_ingress::{Ingress, IngressConfig};
@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
-use crate::{faucet, identity, proofs, server};
+use crate::{engines, faucet, identity, proofs, server};
 
 /// How long connections may take to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long workers may take to write what they committed. Only an engine that is away takes longer.
+const FINISH: Duration = Duration::from_secs(20);
 
 /// A running node.
 pub struct Node {
@@ -49,7 +51,9 @@ impl Node {
         match &config.engines {
             Engines::Embedded { .. } => fix_identity(&config, &rng)?,
             #[cfg(feature = "cluster")]
-            Engines::Cluster { .. } => identity::require(&config)?,
+            Engines::Cluster { .. } if config.keys_dir.is_some() => identity::require(&config)?,
+            #[cfg(feature = "cluster")]
+            Engines::Cluster { .. } => {}
         }
         // First, because a member of a cluster tells the others where it is reached.
         let listener = TcpListener::bind(config.grpc).await.with_context(|| {
@@ -57,16 +61,29 @@ impl Node {
         })?;
         let grpc = listener.local_addr()?;
         let advertise = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
-        let ports = open(&config, rng, &advertise).await?;
+        let signer = config.keys_dir.as_deref().map(|dir| open_signer(dir, &rng)).transpose()?;
+        let key = |signer: &Arc<dyn Signer>| VerifierKey::from_public(&config.origin, &signer.public_key());
+        let own = signer.as_ref().map(key).transpose()?;
+        let Opened { log, store, ledger } =
+            engines::open(&config, &advertise, &listener, &SystemClock).await?;
+        let verifier = match &config.engines {
+            Engines::Embedded { .. } => own.context("an embedded node has a key")?,
+            #[cfg(feature = "cluster")]
+            Engines::Cluster { .. } => identity::compare(&config, own.as_ref(), ledger.as_deref())?,
+        };
+        #[cfg(not(feature = "cluster"))]
+        let _ = ledger;
+        let ports = Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer };
         let health = Health::default();
-        let issuer = (config.network == Network::Dev && config.native_issuer.is_none())
-            .then(|| identity::dev_issuer(&config.keys_dir, config.network, ports.rng.as_ref()))
+        let issues = config.network == Network::Dev
+            && config.native_issuer.is_none()
+            && config.services.has(Service::GossipIngress);
+        let issuer = issues
+            .then(|| identity::dev_issuer(config.keys()?, config.network, ports.rng.as_ref()))
             .transpose()?;
         let native_issuer = config.native_issuer.or_else(|| issuer.as_ref().map(|key| key.address()));
         let rules = Rules { network: config.network, native_issuer };
         let (stop_serving, stop_working) = (CancellationToken::new(), CancellationToken::new());
-        let verifier = VerifierKey::from_public(&config.origin, &ports.signer.public_key())?;
-
         let resolver_config =
             ResolverConfig { shards: config.shards, window_ms: config.window_ms, tick_ms: 20 };
         let resolver = config
@@ -113,6 +130,9 @@ impl Node {
             .zip(issuer)
             .map(|(ingress, key)| faucet::Faucet::new(key, &config, ports.clone(), ingress.submitter()));
         let services = server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet };
+        if !matches!(config.engines, Engines::Embedded { .. }) {
+            tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
+        }
         let store = ports.store;
         let serving = tokio::spawn(server::serve(listener, services, health.clone(), stop_serving.clone()));
         let verifier_key = verifier.to_string();
@@ -155,17 +175,26 @@ impl Node {
             serving.abort();
         }
         self.stop_working.cancel();
-        if let Some(ingress) = self.ingress {
-            ingress.join().await;
-        }
-        if let Some(resolver) = self.resolver {
-            resolver.join().await;
-        }
-        if let Some(prover) = self.prover {
-            prover.join().await;
-        }
-        self.store.flush().await?;
-        Ok(())
+        let finish = async {
+            if let Some(ingress) = self.ingress {
+                ingress.join().await;
+            }
+            if let Some(resolver) = self.resolver {
+                resolver.join().await;
+            }
+            if let Some(prover) = self.prover {
+                prover.join().await;
+            }
+            Ok(self.store.flush().await?)
+        };
+        let finished = tokio::time::timeout(FINISH, finish).await;
+        finished.unwrap_or_else(|_| {
+            let (most_s, problems) = (FINISH.as_secs(), self.health.problems().join("; "));
+            bail!(
+                "workers did not finish within {most_s} s of the stop ({problems}); nothing that was acknowledged is \
+                 lost, whoever comes next goes on from the log"
+            )
+        })
     }
 }
 
@@ -176,25 +205,61 @@ pub(crate) fn fix_identity(config: &NodeConfig, rng: &OsRng) -> anyhow::Result<(
 
 pub(crate) async fn open(config: &NodeConfig, rng: OsRng, advertise: &str) -> anyhow::Result<Ports> {
     let rng: Arc<dyn Rng> = Arc::new(rng);
-    let signer = FileSigner::open(&config.keys_dir.join(identity::NODE_KEY), rng.as_ref())?;
+    let signer = Some(open_signer(config.keys()?, rng.as_ref())?);
     let (log, store) = open_engines(config, advertise).await?;
-    Ok(Ports { log, store, clock: Arc::new(SystemClock), rng, signer: Arc::new(signer) })
+    Ok(Ports { log, store, clock: Arc::new(SystemClock), rng, signer })
+}
+
+fn open_signer(keys_dir: &Path, rng: &dyn Rng) -> anyhow::Result<Arc<dyn Signer>> {
+    Ok(Arc::new(FileSigner::open(&keys_dir.join(identity::NODE_KEY), rng)?))
+}
+
+/// Engines in use.
+pub(crate) struct Opened {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) store: Arc<dyn Store>,
+    /// What a cluster's store records of its ledger.
+    pub(crate) ledger: Option<String>,
 }
 
 /// The log and the store that a configuration names. `name` is this process's among those that use them.
 pub async fn open_engines(config: &NodeConfig, name: &str) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {
+    let Opened { log, store, .. } = open_recorded(config, name).await?;
+    Ok((log, store))
+}
+
+/// As [`open_engines`], with what the store records.
+pub(crate) async fn open_recorded(config: &NodeConfig, name: &str) -> anyhow::Result<Opened> {
     match &config.engines {
         Engines::Embedded { data_dir } => {
             let _ = name;
-            embedded(data_dir, config.shards).await
+            let (log, store) = embedded(data_dir, config.shards).await?;
+            Ok(Opened { log, store, ledger: None })
         }
         #[cfg(feature = "cluster")]
         Engines::Cluster { kafka, cql } => {
             let kafka = eschaton_kafka::KafkaConfig { client_id: name.to_owned(), ..(**kafka).clone() };
             let log = eschaton_kafka::KafkaLog::open(kafka).await?;
             let store = eschaton_cql::CqlStore::open(cql).await?;
-            Ok((Arc::new(log), Arc::new(store)))
+            let ledger = store.ledger().map(str::to_owned);
+            Ok(Opened { log: Arc::new(log), store: Arc::new(store), ledger })
         }
+    }
+}
+
+/// Whether engines could not be opened because one cannot be reached: then waiting may help.
+pub(crate) fn is_away(error: &anyhow::Error) -> bool {
+    #[cfg(feature = "cluster")]
+    {
+        let log = error.downcast_ref::<eschaton_kafka::OpenError>();
+        let store = error.downcast_ref::<eschaton_cql::OpenError>();
+        log.is_some_and(eschaton_kafka::OpenError::is_passing)
+            || store.is_some_and(eschaton_cql::OpenError::is_passing)
+    }
+    #[cfg(not(feature = "cluster"))]
+    {
+        let _ = error;
+        false
     }
 }
 

@@ -111,7 +111,7 @@ impl Owner {
         transactions.init(deadline).map_err(|failure| {
             transactions.serve();
             let trouble = transactions.trouble().map_or_else(String::new, |(_, reason)| reason);
-            let what = format!("claiming {first}");
+            let what = format!("claiming with transactional id {first}");
             match failure {
                 // A newer claim was faster.
                 Failure::Fenced => LogError::Fenced { group: opening.group.clone() },
@@ -237,7 +237,8 @@ fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition
             Err(error) => {
                 detail = words(&error);
                 if error.rdkafka_error_code().is_some_and(is_denial) {
-                    return Err(unavailable("reading the group's positions", detail));
+                    let group = opening.config.group(&opening.group);
+                    return Err(unavailable(&format!("reading the positions of group {group}"), detail));
                 }
                 let unstable = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
                 tracing::debug!(detail, unstable, "kafka positions are asked for again");

@@ -17,6 +17,7 @@ use rdkafka::{Statistics, TopicPartitionList};
 use super::outcome::{Failure, classify};
 use crate::context::Context;
 use crate::envelope;
+use crate::error::words_on;
 use crate::layout::{Layout, number, offset};
 
 /// Between two looks at what was delivered. The library's own flush looks each 100 ms.
@@ -43,7 +44,8 @@ pub(super) struct Transactions {
 struct Deliveries {
     offsets: Vec<Option<u64>>,
     missing: usize,
-    failure: Option<KafkaError>,
+    /// The first, and the topic of its record.
+    failure: Option<(KafkaError, String)>,
 }
 
 /// Hears of each record once.
@@ -191,9 +193,14 @@ impl Transactions {
         loop {
             {
                 let mut deliveries = self.producer.context().deliveries.lock();
-                if let Some(error) = deliveries.failure.take() {
+                if let Some((error, topic)) = deliveries.failure.take() {
                     drop(deliveries);
-                    return Err(self.failure(&error));
+                    return Err(match self.failure(&error) {
+                        Failure::Abort { repeat, .. } => {
+                            Failure::Abort { detail: words_on(&error, "Write", &topic), repeat }
+                        }
+                        other => other,
+                    });
                 }
                 if deliveries.missing == 0 && self.producer.in_flight_count() == 0 {
                     return Ok(());
@@ -263,8 +270,8 @@ impl ProducerContext for Delivered {
                     *slot = u64::try_from(message.offset()).ok();
                 }
             }
-            Err((error, _)) => {
-                deliveries.failure.get_or_insert_with(|| error.clone());
+            Err((error, message)) => {
+                deliveries.failure.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
             }
         }
     }

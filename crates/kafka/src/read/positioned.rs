@@ -16,7 +16,7 @@ use super::page::Page;
 use crate::KafkaConfig;
 use crate::context::{Consumer, consumer, warm};
 use crate::envelope;
-use crate::error::{unavailable, words};
+use crate::error::{unavailable, words, words_on};
 use crate::layout::{Layout, number, offset};
 
 /// How long a poll waits for a record, so that a read that has some does not linger for more.
@@ -197,7 +197,7 @@ impl Positioned {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => ended = stood,
                 None => {}
-                Some(Err(error)) => self.check(at, &error)?,
+                Some(Err(error)) => Self::check(layout, at, &error)?,
             }
             // Nothing came. Enough to give what there is; to say that there is nothing, the end must be passed.
             let ended = ended || self.position(layout, at).is_some_and(|position| position >= until);
@@ -227,14 +227,14 @@ impl Positioned {
     }
 
     /// The client repairs most trouble itself.
-    fn check(&self, at: TopicPartition, error: &KafkaError) -> Result<(), LogError> {
+    fn check(layout: &Layout, at: TopicPartition, error: &KafkaError) -> Result<(), LogError> {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(LogError::Fatal {
                 detail: format!("{at} no longer has what was to be read; topics must have retention.ms=-1"),
             }),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::TopicAuthorizationFailed) => {
-                Err(unavailable(&format!("reading {at}"), words(error)))
+                Err(unavailable(&format!("reading {at}"), words_on(error, "Read", layout.name(at.topic))))
             }
             _ => Ok(()),
         }

@@ -2,11 +2,12 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use eschaton_node::{ClusterState, cluster_state};
+use eschaton_node::{CheckpointState, ClusterState, cluster_state};
 use serde_json::json;
 
 use crate::out::Out;
 use crate::settings::SettingsArgs;
+use crate::when;
 
 /// Make what is missing of topics and tables; deletes nothing, may be repeated.
 #[derive(Args, Debug)]
@@ -63,25 +64,40 @@ fn human(state: &ClusterState) -> String {
     }
     lines.push(String::new());
     lines.push(format!(
-        "{:>5}  {:<22} {:>12} {:>12} {:>8} {:>8}",
-        "shard", "owner", "consumed", "end", "lag", "behind"
+        "{:>5}  {:<22} {:>10} {:>10} {:>7} {:>7} {:>10} {:>10}  last commit",
+        "shard", "owner", "consumed", "end", "lag", "behind", "rows", "committed"
     ));
     for shard in &state.shards {
         let owner = shard.owner.as_deref().unwrap_or("nobody");
-        let (lag, behind) = (shard.end.saturating_sub(shard.consumed), format!("{} s", shard.behind_s));
+        let behind = shard.behind_s.map_or("?".to_owned(), |seconds| format!("{seconds} s"));
         lines.push(format!(
-            "{:>5}  {owner:<22} {:>12} {:>12} {lag:>8} {behind:>8}",
-            shard.shard, shard.consumed, shard.end
+            "{:>5}  {owner:<22} {:>10} {:>10} {:>7} {behind:>7} {:>10} {:>10}  {}",
+            shard.shard,
+            number(shard.consumed),
+            number(shard.end),
+            number(shard.lag),
+            number(shard.rows_up_to),
+            number(shard.committed_up_to),
+            shard.last_commit_ms.map_or("none".to_owned(), when::show),
         ));
     }
     lines.push(String::new());
-    lines.push(match state.checkpoint {
-        Some((number, size)) => format!("checkpoint {number} over {size} transactions"),
-        None => "no checkpoint yet".to_owned(),
+    lines.push(match &state.checkpoint {
+        Some(CheckpointState { number: n, size, time_ms, decisions_after }) => format!(
+            "checkpoint {n} over {size} transactions, of {}; {} decisions after it",
+            when::show(*time_ms),
+            number(*decisions_after)
+        ),
+        None => "no checkpoint is known".to_owned(),
     });
     lines.extend(state.problems.iter().map(|problem| format!("problem: {problem}")));
     if state.problems.is_empty() {
         lines.push("all is well".to_owned());
     }
     lines.join("\n")
+}
+
+/// What no engine told is shown as such.
+fn number(known: Option<u64>) -> String {
+    known.map_or("?".to_owned(), |number| number.to_string())
 }

@@ -27,7 +27,7 @@ enum ConfigTask {
 pub(crate) fn perform(command: &ConfigCommand, out: Out) -> anyhow::Result<()> {
     match &command.task {
         ConfigTask::Check(args) => {
-            args.read()?;
+            args.read_to_run()?;
             out.show("the configuration can be used", &json!({"ok": true}))
         }
         ConfigTask::Show(args) => {

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod bar;
 pub(crate) mod checkpoint;
 #[cfg(feature = "cluster")]
 pub(crate) mod cluster;
@@ -8,6 +9,7 @@ mod facts;
 pub(crate) mod pay;
 pub(crate) mod prove;
 mod show;
+mod state;
 pub(crate) mod status;
 pub(crate) mod transfer;
 pub(crate) mod tx;
@@ -24,7 +26,6 @@ pub(crate) async fn perform(task: ClientTask, session: &Session) -> anyhow::Resu
         ClientTask::Pay(args) => pay::perform(args, session).await,
         ClientTask::Tx(command) => tx::perform(command, session).await,
         ClientTask::Prove(command) => prove::perform(command, session).await,
-        ClientTask::Verify(command) => verify::perform(command, session),
         ClientTask::Checkpoint(args) => checkpoint::perform(args, session).await,
         ClientTask::Status(_) => status::perform(session).await,
     }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use eschaton_node::{Step, TransferReport, export, import};
-use indicatif::{ProgressBar, ProgressStyle};
+use eschaton_node::{TransferReport, export, import};
 use serde_json::json;
 
+use super::bar::Bar;
 use crate::out::Out;
 use crate::settings::SettingsArgs;
 
@@ -88,30 +88,4 @@ fn object(what: &str, report: &TransferReport) -> serde_json::Value {
         "verifier_key": report.verifier_key,
         "keys": report.keys,
     })
-}
-
-/// A bar on standard error, if that is a terminal.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{msg:<28} {bar:30} {human_pos}/{human_len} {eta}") {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-
-    fn show(&self, step: Step) {
-        if self.0.message() != step.what {
-            self.0.reset();
-            self.0.set_message(step.what);
-        }
-        self.0.set_length(step.all.max(step.done));
-        self.0.set_position(step.done);
-    }
-
-    fn end(&self) {
-        self.0.finish_and_clear();
-    }
 }

@@ -1,4 +1,4 @@
-//! `eschaton verify`: check a proof without any node.
+//! `eschaton verify`: check a proof without any node, or a ledger's state against its log.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use eschaton_proof::PROOF_BYTES_MAX;
 use eschaton_types::{OutPoint, TxId};
 use serde_json::json;
 
-use super::facts;
-use crate::session::{LightArgs, Session};
+use super::{facts, state};
+use crate::out::Out;
+use crate::session::LightArgs;
 
 /// `eschaton verify …`
 #[derive(Args, Debug)]
@@ -50,9 +51,23 @@ enum VerifyTask {
         after_help = "Example:\n  eschaton verify consistency --proof proof.bin --key 'node+1a2b3c4d+AR...'\n\nJSON: as `eschaton prove consistency`, without \"key_source\""
     )]
     Consistency,
+    /// That every row and every tree of a stopped or quiet ledger is what its log says
+    State(Box<state::StateArgs>),
 }
 
-pub(super) fn perform(command: VerifyCommand, session: &Session) -> anyhow::Result<()> {
+/// `runtime` is made only for what speaks with engines.
+pub(crate) fn perform(
+    command: VerifyCommand,
+    out: Out,
+    runtime: impl FnOnce() -> std::io::Result<tokio::runtime::Runtime>,
+) -> anyhow::Result<()> {
+    if let VerifyTask::State(args) = &command.task {
+        return runtime()?.block_on(state::perform(args, out));
+    }
+    proof(command, out)
+}
+
+fn proof(command: VerifyCommand, out: Out) -> anyhow::Result<()> {
     let path = command.proof.context("no proof is given; name its file with --proof")?;
     let key = command.light.key()?;
     let bytes = read(&path)?;
@@ -60,11 +75,12 @@ pub(super) fn perform(command: VerifyCommand, session: &Session) -> anyhow::Resu
         VerifyTask::Inclusion { txid } => facts::inclusion(&bytes, &key, txid),
         VerifyTask::Output { outpoint } => facts::output(&bytes, &key, outpoint),
         VerifyTask::Consistency => facts::consistency(&bytes, &key),
+        VerifyTask::State(_) => bail!("a state has no proof; this is a defect"),
     };
     let fact = fact.with_context(|| format!("proof {} is refused", path.display()))?;
     let mut object = fact.json();
     object["verifier_key"] = json!(key.to_string());
-    session.out.show(fact.human(), &object)
+    out.show(fact.human(), &object)
 }
 
 fn read(path: &Path) -> anyhow::Result<Bytes> {

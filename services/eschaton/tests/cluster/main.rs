@@ -9,14 +9,19 @@
 mod bad_input;
 #[path = "../e2e/double_spend.rs"]
 mod double_spend;
+mod engines;
 #[path = "../e2e/kit/mod.rs"]
 #[allow(dead_code, reason = "shared with tests that use all of it")]
 mod kit;
 mod moving;
+mod outage;
 #[path = "../e2e/pay.rs"]
 mod pay;
 #[path = "../e2e/proofs.rs"]
 mod proofs;
+mod rounds;
+mod state;
+mod status;
 mod takeover;
 
 /// What [`kit::node::Node`] starts.

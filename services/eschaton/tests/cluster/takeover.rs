@@ -1,42 +1,12 @@
 //! Replicas come, go, are killed and are stopped in mid-work; payments go on and none is made twice.
 
-use std::time::{Duration, Instant};
-
 use eschaton_api::ingress::Outcome;
-use futures::future::join_all;
 use rustix::process::{Signal, kill_process};
 
 use crate::kit::cluster::Cluster;
 use crate::kit::money::{Mint, key, outpoint, pay, stranger};
 use crate::kit::rpc::Rpc;
-use crate::kit::until;
-
-/// Payments of one round, over owners of all shards.
-const ROUND: usize = 24;
-
-/// Money for `rounds` rounds.
-async fn fund(rpc: &Rpc, mint: &Mint, rounds: usize) -> eschaton_types::Transaction {
-    let owners: Vec<_> = (0..rounds * ROUND).map(|n| key(n as u64).address()).collect();
-    let issued = mint.issue(&owners, 10, 0);
-    rpc.decide(&issued).await;
-    issued
-}
-
-/// Pays a round, each payment repeated until it is decided; all must be accepted. Gives the time that it took.
-async fn pay_round(rpc: &Rpc, issued: &eschaton_types::Transaction, round: usize) -> Duration {
-    let began = Instant::now();
-    let payments: Vec<_> = (round * ROUND..(round + 1) * ROUND)
-        .map(|n| pay(&key(n as u64), outpoint(issued, n), stranger(7), 10))
-        .collect();
-    join_all(payments.iter().map(|payment| rpc.decide(payment))).await;
-    began.elapsed()
-}
-
-/// Credits of other shards follow a moment after a payment; there must be exactly so many in the end.
-async fn paid(rpc: &Rpc, count: usize) {
-    until("all credits", async || (rpc.outputs(stranger(7)).await.len() >= count).then_some(())).await;
-    assert_eq!(rpc.outputs(stranger(7)).await.len(), count);
-}
+use crate::rounds::{ROUND, fund, paid, pay_round};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_move_when_replicas_come_go_and_die() {

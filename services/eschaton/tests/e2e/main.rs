@@ -13,6 +13,7 @@ mod proofs;
 mod restart;
 mod start_stop;
 mod trace;
+mod verify_state;
 
 /// What [`kit::node::Node`] starts.
 const SHAPE: kit::node::Shape = kit::node::Shape::Embedded;

@@ -1,8 +1,6 @@
 //! What stock clients see: reflection, health, Prometheus.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use eschaton_api::proofs::ProveInclusionRequest;
@@ -18,7 +16,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 use crate::kit::money::{Mint, key, outpoint, pay, stranger};
 use crate::kit::node::Node;
 use crate::kit::rpc::Rpc;
-use crate::kit::{PATIENCE, until};
+use crate::kit::until;
 
 async fn reflect(rpc: &Rpc, question: MessageRequest) -> MessageResponse {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
@@ -55,17 +53,6 @@ async fn reflection_lists_every_service_and_health_says_serving() {
     assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
 }
 
-fn scrape(address: &str) -> String {
-    let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).unwrap();
-    let mut text = String::new();
-    connection.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    text
-}
-
 /// Every metric that the services' `metrics.rs` files name.
 fn named() -> BTreeSet<String> {
     let services = Path::new("..");
@@ -98,7 +85,7 @@ async fn a_payment_and_a_proof_move_every_named_metric() {
 
     let named = named();
     assert!(named.len() >= 12, "names are missing: {named:?}");
-    let text = scrape(&node.metrics);
+    let text = node.scrape();
     for name in &named {
         // Counted when something goes wrong, and here nothing does.
         let trouble = ["eschaton_worker_repeated_records_total", "eschaton_worker_store_retries_total"];

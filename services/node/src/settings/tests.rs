@@ -168,3 +168,24 @@ mod cluster {
         assert!(said.contains("leave one of them out"), "{said}");
     }
 }
+
+#[cfg(feature = "cluster")]
+#[test]
+fn only_who_signs_or_issues_needs_keys() {
+    let needed = |services: &str, more: &str| {
+        let text = format!("services = '{services}'\n{more}\n[kafka]\n[cql]\n");
+        let layers = layers(&text, &[], &[]);
+        let settings = layers.settings().unwrap();
+        settings.node(&layers).unwrap();
+        settings.runnable(&layers).err().map(|wrong| wrong[0].to_string())
+    };
+    for free in ["conflict-resolver", "query", "query,conflict-resolver"] {
+        assert_eq!(needed(free, ""), None, "{free}");
+    }
+    let said = needed("query,merkle-prover", "").unwrap();
+    assert!(said.contains("keys_dir") && said.contains("signs checkpoints with node.key"), "{said}");
+    assert!(needed("gossip-ingress", "").unwrap().contains("dev-issuer.key"));
+    let issuer = Address([7; 32]).to_text(Network::Dev);
+    assert_eq!(needed("gossip-ingress", &format!("native_issuer = '{issuer}'")), None);
+    assert_eq!(needed("merkle-prover", "keys_dir = 'k'"), None);
+}

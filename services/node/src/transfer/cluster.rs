@@ -24,7 +24,7 @@ pub(super) async fn import(
              such an export can be imported into embedded engines only"
         );
     }
-    keys::bring(from, &config.keys_dir)?;
+    keys::bring(from, config.keys()?)?;
     engines::fix_identity(config)?;
     let ports = engines::open(config, "import").await?;
     knows_key(config, &ports, &manifest.ledger)?;

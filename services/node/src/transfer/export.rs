@@ -21,8 +21,8 @@ pub async fn export(
     watch: Watch<'_>,
 ) -> anyhow::Result<TransferReport> {
     // Opening engines makes what is missing; here that would be a wrong directory.
-    identity::recorded(&config.keys_dir)?;
-    identity::fix(config, |_| bail!("{} has no key", config.keys_dir.display()))?;
+    identity::recorded(config.keys()?)?;
+    identity::fix(config, |path| bail!("{} is not there", path.display()))?;
     match &config.engines {
         Engines::Embedded { data_dir } => ensure!(
             data_dir.join("log").is_dir(),
@@ -67,7 +67,7 @@ pub async fn export(
         )));
     }
     if with_keys {
-        keys::store(&config.keys_dir, to)?;
+        keys::store(config.keys()?, to)?;
     }
     let manifest = Manifest { format: FORMAT, ledger: ledger(config, &ports)?, files, positions, state };
     manifest.write(to)?;

@@ -73,7 +73,7 @@ pub(super) fn knows_key(config: &NodeConfig, ports: &Ports, source: &Ledger) -> 
         here == source.verifier_key,
         "node.key in {} is the key {here}, and the source's is {}; put the source's there (one that `eschaton migrate` \
          made is of no use), then repeat the command",
-        config.keys_dir.display(),
+        config.keys()?.display(),
         source.verifier_key
     );
     Ok(())
@@ -91,7 +91,7 @@ async fn embedded(
         let path = data_dir.join(name);
         ensure!(!path.exists(), "{} is there already; import into an empty data directory", path.display());
     }
-    keys::bring(from, &config.keys_dir)?;
+    keys::bring(from, config.keys()?)?;
     engines::fix_identity(config)?;
     let staging: PathBuf = data_dir.join(STAGING);
     super::make_private(&staging)?;

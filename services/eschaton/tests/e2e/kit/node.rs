@@ -1,6 +1,8 @@
 //! A node in its own process.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -11,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{PATIENCE, cluster};
+
+/// Longest wait for a process to serve. One that waits for a database takes that one's start besides.
+const START_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a test binary's nodes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub(crate) enum Shape {
 pub(crate) struct Node {
     /// The other services' processes.
     others: Vec<Node>,
+    /// What they have in common; dropped after them.
+    cluster: Option<cluster::Cluster>,
     child: Child,
     stderr: Option<JoinHandle<String>>,
     /// `http://host:port`.
@@ -58,11 +65,16 @@ impl Node {
 
     /// One process.
     pub(crate) fn process(data_dir: &Path, options: &[&str]) -> Result<Self, Ended> {
+        Self::process_in(Some(data_dir), options)
+    }
+
+    /// One process; without a directory it has no keys.
+    pub(crate) fn process_in(data_dir: Option<&Path>, options: &[&str]) -> Result<Self, Ended> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_eschaton"))
             .arg("run")
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json"])
+            .args(data_dir.iter().flat_map(|dir| [OsStr::new("--data-dir"), dir.as_os_str()]))
+            .args(if options.contains(&"--grpc") { &[][..] } else { &["--grpc", "127.0.0.1:0"] })
+            .args(["--metrics", "127.0.0.1:0", "--json"])
             .args(options)
             .env_clear()
             .stdin(Stdio::null())
@@ -79,7 +91,7 @@ impl Node {
                 let _ = sender.send(line);
             }
         });
-        match lines.recv_timeout(PATIENCE) {
+        match lines.recv_timeout(START_PATIENCE) {
             Ok(line) => {
                 let ready: Value = serde_json::from_str(&line).unwrap();
                 assert_eq!(ready["ready"], true, "{line}");
@@ -88,7 +100,15 @@ impl Node {
                 };
                 let url = format!("http://{}", text("grpc"));
                 let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
-                Ok(Self { others: Vec::new(), child, stderr: Some(stderr), url, metrics, verifier_key })
+                Ok(Self {
+                    others: Vec::new(),
+                    cluster: None,
+                    child,
+                    stderr: Some(stderr),
+                    url,
+                    metrics,
+                    verifier_key,
+                })
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = wait(&mut child);
@@ -96,15 +116,31 @@ impl Node {
             }
             Err(RecvTimeoutError::Timeout) => {
                 child.kill().unwrap();
-                panic!("the node neither served nor ended within {PATIENCE:?}: {}", stderr.join().unwrap());
+                panic!(
+                    "the node neither served nor ended within {START_PATIENCE:?}: {}",
+                    stderr.join().unwrap()
+                );
             }
         }
     }
 
     /// Is the one that clients talk to, among these.
-    pub(crate) fn with(mut self, others: Vec<Node>) -> Self {
-        self.others = others;
+    pub(crate) fn with(mut self, others: Vec<Node>, cluster: cluster::Cluster) -> Self {
+        (self.others, self.cluster) = (others, Some(cluster));
         self
+    }
+
+    /// What Prometheus would get.
+    pub(crate) fn scrape(&self) -> String {
+        let address = &self.metrics;
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        text
     }
 
     /// The process's id.
@@ -133,13 +169,14 @@ impl Node {
 
     /// SIGTERM, and a clean end.
     pub(crate) fn stop(mut self) -> Ended {
-        let others = std::mem::take(&mut self.others);
+        let (others, cluster) = (std::mem::take(&mut self.others), self.cluster.take());
         self.signal_stop();
         let ended = self.ended();
         assert!(ended.status.success(), "{ended:?}");
         for other in others {
             other.stop();
         }
+        drop(cluster);
         ended
     }
 }

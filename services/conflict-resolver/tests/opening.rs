@@ -1,0 +1,95 @@
+//! The store with its watermark is the snapshot of a shard: a new owner applies what was committed after it, and
+//! nothing that came before.
+
+#![allow(clippy::unwrap_used)]
+
+use std::future::ready;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
+use eschaton_driver::{Limits, Worker, WorkerSpec};
+use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions, SystemClock};
+use eschaton_ports::{Log, NewRecord, Store, Topic, TopicPartition};
+use eschaton_types::pb::log::{LedgerInput, ledger_input::Kind};
+use eschaton_types::{Amount, Body, Key, Network, Output, Product};
+use prost::Message;
+
+const RECORDS: u32 = 5_000;
+const BATCH: usize = 100;
+const LEDGER: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 0 };
+const CHANGES: TopicPartition = TopicPartition { topic: Topic::Changes, partition: 0 };
+
+fn store(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(EmbeddedStore::open(dir, &StoreOptions::default()).unwrap().0)
+}
+
+fn spec(log: &Arc<dyn Log>, store: &Arc<dyn Store>) -> WorkerSpec<LedgerHost> {
+    let config = ResolverConfig { shards: 1, window_ms: 0, tick_ms: 20 };
+    WorkerSpec {
+        group: GROUP.to_owned(),
+        input: LEDGER,
+        changes: Topic::Changes,
+        host: LedgerHost::new(config.ledger(0), Arc::new([ShardGauges::default()])),
+        log: log.clone(),
+        store: store.clone(),
+        clock: Arc::new(SystemClock),
+        limits: Limits { batch_records: BATCH, ..Limits::default() },
+        observer: None,
+    }
+}
+
+fn issuance(issuer: &Key, nonce: u32) -> NewRecord {
+    let output = Output::pay(issuer.address(), Product::Native, Amount::new(1).unwrap());
+    let metadata = Bytes::copy_from_slice(&nonce.to_be_bytes());
+    let body = Body { metadata, ..Body::plain(Network::Dev, Vec::new(), vec![output]) };
+    let submit = Kind::Submit(body.issued(issuer).unwrap().bytes);
+    let payload = Bytes::from(LedgerInput { kind: Some(submit) }.encode_to_vec());
+    NewRecord { to: LEDGER, at_ms: 1_000 + u64::from(nonce), id: None, trace: None, payload }
+}
+
+#[tokio::test]
+async fn a_new_owner_applies_only_what_is_above_the_watermark() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = EmbeddedLog::open(&dir.path().join("log"), &LogOptions::new(1)).unwrap();
+    let log: Arc<dyn Log> = Arc::new(log);
+    let kept = store(&dir.path().join("kept"));
+    let issuer = Key::from_secret([7; 32]).unwrap();
+    for from in (0..RECORDS).step_by(500) {
+        log.append((from..from + 500).map(|nonce| issuance(&issuer, nonce)).collect()).await.unwrap();
+    }
+
+    let mut first = Worker::open(spec(&log, &kept)).await.unwrap();
+    assert_eq!(first.reapplied(), 0, "there is nothing yet");
+    let mut batches = 0;
+    while first.turn().await.unwrap() {
+        batches += 1;
+    }
+    assert_eq!(batches, u64::from(RECORDS) / BATCH as u64);
+    assert_eq!(log.end(CHANGES).await.unwrap(), batches, "a changes record for each");
+    // As a crash would: the rows of the last batch are committed and not in the store.
+    drop(first);
+    let mark = kept.watermark(&format!("{GROUP}/0")).await.unwrap().unwrap();
+    assert_eq!(mark.sequence, batches - 1);
+
+    let mut second = Worker::open(spec(&log, &kept)).await.unwrap();
+    assert_eq!((second.reapplied(), second.next_input()), (1, u64::from(RECORDS)));
+    assert!(!second.turn().await.unwrap(), "nothing is decided again");
+    second.run(ready(())).await.unwrap();
+    drop(second);
+    assert_eq!(Worker::open(spec(&log, &kept)).await.unwrap().reapplied(), 0);
+
+    // Without a snapshot everything is applied, and comes out the same.
+    let empty = store(&dir.path().join("empty"));
+    assert_eq!(Worker::open(spec(&log, &empty)).await.unwrap().reapplied(), batches);
+    for table in eschaton_ports::Table::ALL {
+        let rows = async |store: &Arc<dyn Store>| {
+            eschaton_driver::scan_all(store.as_ref(), table, b"").await.unwrap()
+        };
+        assert_eq!(rows(&kept).await, rows(&empty).await, "table {}", table.name());
+    }
+    let outputs =
+        eschaton_driver::scan_all(kept.as_ref(), eschaton_ports::Table::Outputs, b"").await.unwrap();
+    assert_eq!(outputs.len(), RECORDS as usize);
+}
