@@ -221,7 +221,10 @@ pub(crate) async fn settle(cluster: &Cluster) -> anyhow::Result<()> {
     let mut last = None;
     for _ in 0..LOOKS {
         let state = cluster_state(&cluster.config).await?;
-        let done = state.shards.iter().all(|shard| shard.consumed == shard.end && shard.owner.is_some());
+        let done = state
+            .shards
+            .iter()
+            .all(|shard| shard.end.is_some() && shard.consumed == shard.end && shard.owner.is_some());
         let now = done.then_some(state.checkpoint);
         if now.is_some() && now == last {
             return Ok(());

@@ -50,14 +50,16 @@ impl Prover {
         let signer = ports.signer.clone().context("the prover has no key to sign with; give it keys_dir")?;
         let verifier = VerifierKey::from_public(&config.origin, &signer.public_key())?;
         let (handle, requests) = requests::channel(config.requests_max);
-        let requests = Arc::new(Mutex::new(requests));
         let (publish, latest) = watch::channel(None);
-        let publish = Arc::new(publish);
         let (turn, at_work) = watch::channel(false);
-        let turn = Arc::new(turn);
+        let shared = Shared {
+            requests: Arc::new(Mutex::new(requests)),
+            publish: Arc::new(publish),
+            turn: Arc::new(turn),
+        };
         let start = {
             let (ports, health, config) = (ports.clone(), health.clone(), config.clone());
-            move |_, stop| work(&config, &ports, &signer, &health, &requests, &publish, &turn, stop)
+            move |_, stop| work(&config, &ports, &signer, &health, &shared, stop)
         };
         let duty = Duty { group: worker::GROUP, topic: Topic::Checkpoints, partitions: 1 };
         let (log, clock) = (ports.log.clone(), ports.clock.clone());
@@ -94,7 +96,14 @@ impl Prover {
     }
 }
 
-type Publish = Arc<watch::Sender<Option<SignedCheckpoint>>>;
+/// What the process has for all lives of its worker.
+#[derive(Clone)]
+struct Shared {
+    requests: Arc<Mutex<Requests>>,
+    publish: Arc<watch::Sender<Option<SignedCheckpoint>>>,
+    /// True while it is this process's turn.
+    turn: Arc<watch::Sender<bool>>,
+}
 
 /// The worker, on a thread of its own.
 fn work(
@@ -102,13 +111,11 @@ fn work(
     ports: &Ports,
     signer: &Arc<dyn Signer>,
     health: &Health,
-    requests: &Arc<Mutex<Requests>>,
-    publish: &Publish,
-    turn: &Arc<watch::Sender<bool>>,
+    shared: &Shared,
     stop: CancellationToken,
 ) -> std::io::Result<WorkerThread> {
     let (config, ports, signer, health) = (config.clone(), ports.clone(), signer.clone(), health.clone());
-    let (requests, publish, turn) = (requests.clone(), publish.clone(), turn.clone());
+    let Shared { requests, publish, turn } = shared.clone();
     // Nobody waits for a checkpoint: measured, answers at half load come twice as fast this way.
     WorkerThread::spawn("prover", Urgency::Background, async move || {
         turn.send_replace(true);

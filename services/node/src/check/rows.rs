@@ -79,7 +79,7 @@ impl Compared {
                 says = right.next().await?;
             }
             self.rows += 1;
-            if self.rows % SHOWN_EVERY == 0 {
+            if self.rows.is_multiple_of(SHOWN_EVERY) {
                 watch(Step { what: "comparing rows", done: self.rows, all: 0 })?;
             }
         }

@@ -47,7 +47,7 @@ pub struct ShardState {
 }
 
 /// The newest checkpoint whose rows are in the store.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckpointState {
     /// Its number.
     pub number: u64,
