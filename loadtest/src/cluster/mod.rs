@@ -91,7 +91,6 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     let ours: Vec<(&str, &Running)> = std::iter::once(("gossip-ingress,query", &edge))
         .chain(others.iter().map(|(what, process)| (*what, process)))
         .collect();
-    let pids: Vec<u32> = ours.iter().map(|(_, process)| process.pid()).collect();
     fill(&url, &workload, args.outputs, issuances).await?;
     settle(&cluster).await?;
 
@@ -99,10 +98,15 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     drop(store);
     let from = bound::ends(log.as_ref(), args.shards).await?;
     let shown = bar("closed loop", u64::try_from(limit)?);
-    let before = (cpu_s(&pids)?, cpu_s(&engine_pids)?);
+    let measured: Vec<(&str, u32)> =
+        ours.iter().map(|(what, process)| (*what, process.pid())).chain(engine_pids).collect();
+    let before = cpu_s(&measured)?;
     let fast = closed::run(&url, payments.clone(), limit, half, &shown).await?;
     settle(&cluster).await?;
-    let (cpu, engines_cpu) = (cpu_s(&pids)? - before.0, cpu_s(&engine_pids)? - before.1);
+    let spent: Vec<f64> =
+        cpu_s(&measured)?.iter().zip(&before).map(|(after, before)| after - before).collect();
+    let (cpu, engines_cpu) = spent.split_at(ours.len());
+    let (cpu, engines_cpu): (f64, f64) = (cpu.iter().sum(), engines_cpu.iter().sum());
     shown.finish_and_clear();
     let to = bound::ends(log.as_ref(), args.shards).await?;
     let accepted = real(fast.counts.accepted);
@@ -162,6 +166,14 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
         lost,
         cpu_us_per_payment: cpu * 1e6 / accepted.max(1.0),
         engines_cpu_us_per_payment: engines_cpu * 1e6 / accepted.max(1.0),
+        cpu_us_by_process: measured
+            .iter()
+            .zip(&spent)
+            .map(|((what, _), spent)| report::Cpu {
+                process: (*what).to_owned(),
+                us: spent * 1e6 / accepted.max(1.0),
+            })
+            .collect(),
         rss_mib,
         resolvers: args.resolvers,
         shards: args.shards,
@@ -192,21 +204,21 @@ fn engines_bar() -> ProgressBar {
     shown
 }
 
-fn cpu_s(pids: &[u32]) -> anyhow::Result<f64> {
-    pids.iter().map(|pid| process::cpu_s(*pid)).sum()
+fn cpu_s(pids: &[(&str, u32)]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|(_, pid)| process::cpu_s(*pid)).collect()
 }
 
 /// The engines' processes, where they are on this machine.
-fn engine_pids(args: &ClusterArgs) -> anyhow::Result<Vec<u32>> {
+fn engine_pids(args: &ClusterArgs) -> anyhow::Result<Vec<(&'static str, u32)>> {
     if !args.engine_pid.is_empty() {
-        return Ok(args.engine_pid.clone());
+        return Ok(args.engine_pid.iter().map(|pid| ("engine", *pid)).collect());
     }
     let mut pids = Vec::new();
     for (option, address) in [("--kafka", &args.engines.kafka), ("--cql", &args.engines.cql)] {
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let port = port.with_context(|| format!("{option} is {address}; it must be host:port"))?;
         match process::listening_on(port) {
-            Some(pid) => pids.push(pid),
+            Some(pid) => pids.push((&option[2..], pid)),
             None => {
                 eprintln!("no process here listens on {address}; its CPU is not counted, see --engine-pid")
             }

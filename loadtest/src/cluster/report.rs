@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     pub(crate) cpu_us_per_payment: f64,
     /// Of the engines' processes, closed loop; 0 when they are on another machine.
     pub(crate) engines_cpu_us_per_payment: f64,
+    /// The same by process, engines last.
+    pub(crate) cpu_us_by_process: Vec<Cpu>,
     pub(crate) rss_mib: Vec<Memory>,
     pub(crate) resolvers: usize,
     pub(crate) shards: u32,
@@ -44,6 +46,13 @@ pub(crate) struct Cluster {
     pub(crate) command: String,
 }
 
+/// Of a process over the closed loop, per accepted payment.
+#[derive(Serialize, Clone, Debug)]
+pub(crate) struct Cpu {
+    pub(crate) process: String,
+    pub(crate) us: f64,
+}
+
 /// Of a process at the end, and the most it ever was.
 #[derive(Serialize, Clone, Debug)]
 pub(crate) struct Memory {
@@ -54,6 +63,7 @@ pub(crate) struct Memory {
 
 impl Cluster {
     pub(crate) fn print(&self) {
+        let by_process = self.cpu_us_by_process.iter().map(|cpu| format!("{} {:.0}", cpu.process, cpu.us));
         let memory = self.rss_mib.iter().map(|memory| {
             format!("{} {:.0} (at most {:.0})", memory.service, memory.rss_mib, memory.rss_max_mib)
         });
@@ -86,6 +96,7 @@ impl Cluster {
             ),
             ("services' CPU per payment", format!("{:.0} us", self.cpu_us_per_payment)),
             ("engines' CPU per payment", format!("{:.0} us", self.engines_cpu_us_per_payment)),
+            ("CPU by process, us", by_process.collect::<Vec<_>>().join(", ")),
             ("memory, MiB", memory.collect::<Vec<_>>().join(", ")),
             ("live outputs before", self.outputs_before.to_string()),
             ("acknowledged / lost", format!("{} / {}", self.acknowledged, self.lost)),

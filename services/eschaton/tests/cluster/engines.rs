@@ -8,6 +8,13 @@ fn port(nth: u32) -> u16 {
     u16::try_from(20_000 + std::process::id() % 600 * 20 + nth).unwrap()
 }
 
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Tests with engines of their own run one after the other: the engines share ports, and a small machine.
+pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
+
 /// One engine, started by the set-up script. Ended and wiped when it is dropped.
 pub(crate) struct Engine {
     script: &'static str,

@@ -10,7 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::engines::{Engine, SmallDisk};
+use crate::engines::{Engine, SmallDisk, alone};
 use crate::kit::cli::{Cli, Done, text};
 use crate::kit::cluster::{Cluster, engine};
 use crate::kit::money::Mint;
@@ -153,6 +153,7 @@ async fn goes_and_comes_back(which: &Engine, part: &str, by_status: &str, town: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_goes_and_comes_back() {
+    let _alone = alone().await;
     let (dir, mint) = (tempfile::tempdir().unwrap(), Mint::new());
     let database = Engine::cassandra();
     let town = Town::found(engine("ESCHATON_TEST_KAFKA"), database.address(), dir.path(), &mint).await;
@@ -161,6 +162,7 @@ async fn a_database_goes_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_goes_and_comes_back() {
+    let _alone = alone().await;
     let (dir, mint) = (tempfile::tempdir().unwrap(), Mint::new());
     let broker = Engine::kafka(&[]);
     let town = Town::found(broker.address(), engine("ESCHATON_TEST_CQL"), dir.path(), &mint).await;
@@ -170,6 +172,7 @@ async fn a_broker_goes_and_comes_back() {
 /// A broker whose disk is full ends itself. Payments wait; with room again and a new start they go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_the_broker_loses_nothing() {
+    let _alone = alone().await;
     let (dir, mint) = (tempfile::tempdir().unwrap(), Mint::new());
     let disk = SmallDisk::mount(dir.path().join("disk"), 256).unwrap_or_else(|why| {
         panic!("a full disk is tried on a small file system, and this user may not mount one ({why}); run as root, or \
