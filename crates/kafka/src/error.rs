@@ -143,7 +143,12 @@ pub(crate) fn words_on(error: &KafkaError, right: &str, topic: &str) -> String {
 
 /// An error without the library's frame around it; a denial with the right that is missing. Callers name on what.
 pub(crate) fn words(error: &KafkaError) -> String {
-    let right = match code(error) {
+    words_of(code(error), plain(error))
+}
+
+/// The same of an error whose code and text came apart.
+pub(crate) fn words_of(code: Option<RDKafkaErrorCode>, detail: String) -> String {
+    let right = match code {
         Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
             "the rights Write and Describe on this transactional id"
         }
@@ -152,9 +157,9 @@ pub(crate) fn words(error: &KafkaError) -> String {
         Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
             "a right on the cluster: IdempotentWrite, or Create to migrate"
         }
-        _ => return plain(error),
+        _ => return detail,
     };
-    format!("{}: this user lacks {right}; grant it", plain(error))
+    format!("{detail}: this user lacks {right}; grant it")
 }
 
 fn plain(error: &KafkaError) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::error::words;
+use crate::error::{words, words_of};
 
 /// Why a transaction was not committed.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) fn classify(
         return match fenced {
             true if open < transaction_timeout => Failure::Fenced,
             true => Failure::Lost(format!("the transaction outlived its time-out: {detail}")),
-            false => Failure::Lost(fatal.map_or(detail, |(_, reason)| reason)),
+            false => Failure::Lost(fatal.map_or(detail, |(code, reason)| words_of(Some(code), reason))),
         };
     }
     match transaction {
