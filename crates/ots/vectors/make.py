@@ -348,6 +348,8 @@ def main():
         for number, vector in enumerate(vectors["merges"][:4]):
             (corpus / ("answer-%d" % number)).write_bytes(
                 b"\x01" + bytes.fromhex(vector["digest"]) + bytes.fromhex(vector["merged"]))
+        for number, vector in enumerate(vectors["blocks"][:4]):
+            (corpus / ("transaction-%d" % number)).write_bytes(b"\x02" + bytes.fromhex(vector["transaction"]))
         for vector in vectors["refused"]:
             if len(vector["file"]) < 1000:
                 (corpus / ("refused-" + vector["name"].replace(" ", "-"))).write_bytes(

@@ -15,7 +15,7 @@ use serde_json::Value;
 const LAYERS: &[&[&str]] = &[
     &["eschaton-types", "eschaton-api"],
     &["eschaton-core", "eschaton-proof", "eschaton-ots"],
-    &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
+    &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip", "eschaton-timestamp"],
     &["eschaton-ports", "eschaton-client"],
     &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver", "eschaton-transfer"],
     &["eschaton-kit"],
@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "eschaton-merkle",
     "eschaton-gossip",
     "eschaton-ots",
+    "eschaton-timestamp",
 ];
 const IMPURE_PACKAGES: &[&str] = &[
     "tokio",
