@@ -1,7 +1,6 @@
 //! Pieces of a proof, each a list of operations, and their assembly: digest → commitment → interval's root →
 //! anchor's root → transaction → block.
 
-use bytes::Bytes;
 use eschaton_ots::tree::{Hash, branch_ops};
 use eschaton_ots::{
     ANSWER_BYTES_MAX, Attestation, CalendarUri, Chain, Op, Operand, OtsError, Timestamp, commitment_ops,
@@ -113,8 +112,8 @@ pub fn rows_for_anchor_path(place: RootPlace, count: u32) -> Vec<RowKey> {
 pub fn transaction_ops(root: &Hash, transaction: &Transaction) -> Result<Vec<Op>, TimestampError> {
     let (before, after) = transaction.around(root)?;
     // Neither is empty: a version stands before, a lock time after.
-    let operand = |bytes: Bytes| Operand::new(bytes);
-    Ok(vec![Op::Prepend(operand(before)?), Op::Append(operand(after)?), Op::Sha256, Op::Sha256])
+    let (before, after) = (Operand::new(before)?, Operand::new(after)?);
+    Ok(vec![Op::Prepend(before), Op::Append(after), Op::Sha256, Op::Sha256])
 }
 
 /// The timestamp of an anchor's root: through its transaction to the block.

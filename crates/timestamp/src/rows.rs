@@ -110,7 +110,7 @@ pub fn digest_key(digest: &[u8]) -> Result<RowKey, TimestampError> {
         return Err(TimestampError::Digest { found: digest.len(), max: DIGEST_MAX });
     }
     if digest.len() == 32 {
-        return Ok([b"L", digest].concat().into());
+        return Ok([&b"L"[..], digest].concat().into());
     }
     // Under a letter of its own: else somebody could stamp the hash of another's digest and hide it.
     Ok([&b"M"[..], &Sha256::digest(digest)].concat().into())
