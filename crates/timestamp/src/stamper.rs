@@ -1,3 +1,5 @@
+//! Digests in intervals: one shard's open tree, and the closing of it at its tick.
+
 use std::collections::HashMap;
 
 use bytes::Bytes;

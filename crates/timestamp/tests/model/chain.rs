@@ -123,7 +123,7 @@ impl Chain {
         for tx in foreign.into_iter().chain(std::mem::take(&mut self.mempool)) {
             let forced = tx.foreign;
             if (forced || take()) && self.can_confirm(&tx, &unspent) {
-                tx.parsed.inputs().iter().for_each(|input| drop(unspent.remove(input)));
+                unspent.retain(|outpoint| !tx.parsed.inputs().contains(outpoint));
                 txs.push(tx);
             } else if !forced {
                 self.mempool.push(tx);
