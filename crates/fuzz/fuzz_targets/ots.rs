@@ -11,7 +11,8 @@ use libfuzzer_sys::fuzz_target;
 fn sound(message: &[u8], timestamp: &Timestamp) {
     assert!(timestamp.depth() <= DEPTH_MAX && timestamp.nodes() <= NODES_MAX);
     // Headers that hold nothing: no proof may hold.
-    let report = verify(message, timestamp, |_, _| Ok::<_, Infallible>(Some([0xa5; 80]))).expect("it was read for this");
+    let report = verify(message, timestamp, |_, _| Ok::<_, Infallible>(Some([0xa5; 80])))
+        .expect("it was read for this");
     assert!(report.held.iter().all(|held| !held.path.is_empty() || message == [0xa5; 32]));
     let pending = timestamp.pending(message).expect("it was read for this");
     for promise in pending.iter().take(4) {

@@ -19,7 +19,8 @@ fn main() -> Result<(), TimestampError> {
         for round in 0..rounds.min(200) {
             let items: Vec<Item> = (0..count)
                 .map(|number| {
-                    let hash: [u8; 32] = Sha256::digest([round, number].map(usize::to_be_bytes).concat()).into();
+                    let hash: [u8; 32] =
+                        Sha256::digest([round, number].map(usize::to_be_bytes).concat()).into();
                     let mut nonce = [0; 16];
                     nonce.copy_from_slice(&hash[..16]);
                     Item { nonce, digest: Bytes::copy_from_slice(&hash) }

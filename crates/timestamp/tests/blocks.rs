@@ -48,10 +48,11 @@ fn the_way_to_a_block_is_the_references() {
         let branch = BlockBranch::of(&txids, position).expect("in the block");
         branch.check(&transaction.txid(), height, &header).expect("it leads to the root");
         let payload = hash(&vector["payload"]);
-        let timestamp =
-            proof::block_timestamp(&payload, &transaction, &branch, Chain::Bitcoin, height).expect("within limits");
+        let timestamp = proof::block_timestamp(&payload, &transaction, &branch, Chain::Bitcoin, height)
+            .expect("within limits");
         assert_eq!(timestamp.to_bytes().expect("attested"), bytes(&vector, "timestamp"));
-        let report = verify(&payload, &timestamp, |_, _| Ok::<_, Infallible>(Some(header))).expect("executes");
+        let report =
+            verify(&payload, &timestamp, |_, _| Ok::<_, Infallible>(Some(header))).expect("executes");
         assert!(report.is_complete());
         lies(&transaction, &branch, height, &header);
     }

@@ -8,9 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use eschaton_ots::{CalendarUri, commitment, tree};
 use eschaton_timestamp::rows::{self, Place};
-use eschaton_timestamp::{
-    Item, StampInput, Stamper, StamperConfig, TimestampError, proof,
-};
+use eschaton_timestamp::{Item, StampInput, Stamper, StamperConfig, TimestampError, proof};
 use sha2::{Digest, Sha256};
 
 type Kept = HashMap<Bytes, Bytes>;
@@ -115,7 +113,8 @@ fn damage_is_told() {
             let read = |key: &[u8]| damaged.get(key).cloned();
             if let Ok(path) = proof::interval_path(&digest, 3, places[300], &read) {
                 // A neighbour's nonce, or a time: no part of this proof.
-                let sound = proof::interval_path(&digest, 3, places[300], &|key: &[u8]| kept.get(key).cloned());
+                let sound =
+                    proof::interval_path(&digest, 3, places[300], &|key: &[u8]| kept.get(key).cloned());
                 assert_eq!(Ok(path), sound, "byte {at} of row {}", hex::encode(&key));
             }
         }

@@ -41,7 +41,8 @@ impl Anchorer {
             AnchorInput::Disconnected(height) => self.disconnected(*height, out),
             AnchorInput::Conflicted { txid, by, height } => {
                 // Replacing one another is what the transactions of one anchor are for.
-                let has = |anchor: &Anchor, txid| anchor.attempts.iter().any(|of| of.transaction.txid() == txid);
+                let has =
+                    |anchor: &Anchor, txid| anchor.attempts.iter().any(|of| of.transaction.txid() == txid);
                 let own = self.anchors.values().any(|anchor| has(anchor, *txid) && has(anchor, *by));
                 if !own && *height > 0 {
                     self.change_attempt(txid, out, |attempt| attempt.conflict_height = Some(*height));

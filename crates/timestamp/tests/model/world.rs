@@ -151,7 +151,10 @@ impl World {
         let loaded = Anchorer::load_planted(anchorer_config(), &rows, self.bug)
             .map_err(|error| ("replay", error.to_string()))?;
         if format!("{loaded:?}") != format!("{:?}", self.anchorer) {
-            return Err(("replay", format!("the anchorer is another when it loads its rows, after {input:?}")));
+            return Err((
+                "replay",
+                format!("the anchorer is another when it loads its rows, after {input:?}"),
+            ));
         }
         for event in done.events {
             match event.change() {
@@ -225,7 +228,10 @@ impl World {
                         matches!(record, AnchorInput::Signed { raw: signed, .. } if *signed == raw)
                     });
                     if !is_durable {
-                        return Err(("durable", format!("anchor {anchor} broadcasts what is not on the log")));
+                        return Err((
+                            "durable",
+                            format!("anchor {anchor} broadcasts what is not on the log"),
+                        ));
                     }
                     let parsed = Transaction::parse(&raw).expect("parsed before");
                     let attempt = self.anchorer.anchor(anchor).and_then(|anchor| {
@@ -234,7 +240,8 @@ impl World {
                     let fee = attempt.expect("an attempt of it").fee_sat;
                     let tx = Tx { raw: raw.to_vec(), parsed, fee, foreign: false };
                     let others = self.anchorer.watched().filter(|(of, _)| *of != anchor);
-                    let shared: Vec<_> = others.filter(|(_, other)| other.conflicts_with(&tx.parsed)).collect();
+                    let shared: Vec<_> =
+                        others.filter(|(_, other)| other.conflicts_with(&tx.parsed)).collect();
                     if shared.iter().any(|(_, other)| other.seen) {
                         return Err(("wallet", format!("anchor {anchor} spends what another anchor spends")));
                     }
@@ -296,7 +303,9 @@ impl World {
         let attempts: Vec<_> = self
             .anchorer
             .watched()
-            .map(|(number, attempt)| (number, attempt.transaction.clone(), attempt.seen, attempt.conflict_height))
+            .map(|(number, attempt)| {
+                (number, attempt.transaction.clone(), attempt.seen, attempt.conflict_height)
+            })
             .collect();
         for (number, transaction, seen, conflict) in attempts {
             let txid = transaction.txid();
@@ -340,8 +349,11 @@ impl World {
         let affordable = anchor.attempts.iter().all(|attempt| attempt.sat_per_kvb() <= FEE_CAP);
         if anchor.block.is_none() && newest && clear && affordable && !wanted {
             // Orphans of a transaction that is dead wait for a fee that may be paid.
-            let parents: Vec<Hash> =
-                anchor.attempts.iter().flat_map(|of| of.transaction.inputs().iter().map(|input| input.txid)).collect();
+            let parents: Vec<Hash> = anchor
+                .attempts
+                .iter()
+                .flat_map(|of| of.transaction.inputs().iter().map(|input| input.txid))
+                .collect();
             if !self.anchorer.watched().any(|(_, attempt)| parents.contains(&attempt.transaction.txid())) {
                 return Err(("dropped", format!("anchor {number} was dropped and nobody broadcasts it")));
             }
@@ -441,8 +453,8 @@ impl World {
             let key = rows::digest_key(digest).expect("32 bytes");
             let row = rows(&key).ok_or(("T1", "a digest has no place".to_owned()))?;
             let place = Place::from_row(&key, &row).map_err(|error| wrong("place", &error))?;
-            let path =
-                proof::interval_path(digest, *shard, place, &rows).map_err(|error| wrong("interval", &error))?;
+            let path = proof::interval_path(digest, *shard, place, &rows)
+                .map_err(|error| wrong("interval", &error))?;
             let at = proof::root_place(&path.root, &rows)
                 .map_err(|error| wrong("root", &error))?
                 .ok_or(("T1", "an interval has no anchor".to_owned()))?;

@@ -187,12 +187,7 @@ fn interval_closed(fill: &mut Fill) -> log::IntervalClosed {
 }
 
 fn signed(fill: &mut Fill) -> log::Signed {
-    log::Signed {
-        anchor: fill.wide(),
-        transaction: fill.hash(),
-        fee_sat: fill.wide(),
-        vbytes: fill.small(),
-    }
+    log::Signed { anchor: fill.wide(), transaction: fill.hash(), fee_sat: fill.wide(), vbytes: fill.small() }
 }
 
 fn confirmed(fill: &mut Fill) -> log::Confirmed {
@@ -336,10 +331,8 @@ impl Snapshot {
     fn add_timestamps(&mut self) {
         use log::anchor_input::Kind;
         use log::stamp_input::Kind as Stamp;
-        let kinds: [(&str, fn(&mut Fill) -> Stamp); 2] = [
-            ("digests", |fill| Stamp::Digests(digests(fill))),
-            ("tick", |_| Stamp::Tick(log::Tick {})),
-        ];
+        let kinds: [(&str, fn(&mut Fill) -> Stamp); 2] =
+            [("digests", |fill| Stamp::Digests(digests(fill))), ("tick", |_| Stamp::Tick(log::Tick {}))];
         for (name, make) in kinds {
             self.add(&format!("log.StampInput.{name}"), |fill| log::StampInput { kind: Some(make(fill)) });
         }
@@ -356,9 +349,7 @@ impl Snapshot {
             ("upstream", |fill| {
                 Kind::Upstream(log::UpstreamAnswer { anchor: fill.wide(), timestamp: fill.hash() })
             }),
-            ("bump", |fill| {
-                Kind::Bump(log::BumpRequest { anchor: fill.wide(), sat_per_kvb: fill.wide() })
-            }),
+            ("bump", |fill| Kind::Bump(log::BumpRequest { anchor: fill.wide(), sat_per_kvb: fill.wide() })),
         ];
         for (name, make) in kinds {
             self.add(&format!("log.AnchorInput.{name}"), |fill| log::AnchorInput { kind: Some(make(fill)) });
