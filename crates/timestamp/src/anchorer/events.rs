@@ -207,10 +207,10 @@ impl Anchorer {
             // and the earlier is the proof.
             Some(known) if known.txid != *txid => {
                 let new = anchor.attempts.iter().find(|of| of.transaction.txid() == *txid);
-                if let (Some(new), Some(counts)) = (new, anchor.confirmed()) {
-                    if !counts.conflicts_with(&new.transaction) {
-                        return;
-                    }
+                if let (Some(new), Some(counts)) = (new, anchor.confirmed())
+                    && !counts.conflicts_with(&new.transaction)
+                {
+                    return;
                 }
             }
             _ => {}

@@ -274,6 +274,9 @@ fn anchor_row(fill: &mut Fill) -> state::AnchorRow {
     }
 }
 
+/// A oneof's variant: its name, and how it is filled.
+type Variant<T> = (&'static str, fn(&mut Fill) -> T);
+
 /// Wire bytes by `package.Message`, and by `package.Message.variant` for a oneof. Each is decoded
 /// again, so that the bytes are known to hold all that was put in.
 struct Snapshot(BTreeMap<String, Vec<u8>>);
@@ -331,12 +334,12 @@ impl Snapshot {
     fn add_timestamps(&mut self) {
         use log::anchor_input::Kind;
         use log::stamp_input::Kind as Stamp;
-        let kinds: [(&str, fn(&mut Fill) -> Stamp); 2] =
+        let kinds: [Variant<Stamp>; 2] =
             [("digests", |fill| Stamp::Digests(digests(fill))), ("tick", |_| Stamp::Tick(log::Tick {}))];
         for (name, make) in kinds {
             self.add(&format!("log.StampInput.{name}"), |fill| log::StampInput { kind: Some(make(fill)) });
         }
-        let kinds: [(&str, fn(&mut Fill) -> Kind); 11] = [
+        let kinds: [Variant<Kind>; 11] = [
             ("closed", |fill| Kind::Closed(interval_closed(fill))),
             ("tick", |_| Kind::Tick(log::Tick {})),
             ("fee", |fill| Kind::Fee(log::FeeEstimate { sat_per_kvb: fill.wide() })),
