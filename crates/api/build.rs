@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "eschaton/query/v1/query.proto",
         "eschaton/proofs/v1/proofs.proto",
         "eschaton/dev/v1/dev.proto",
+        "eschaton/timestamp/v1/timestamp.proto",
     ]
     .map(|file| root.join(file));
     let descriptors = protox::compile(&files, [root])?;

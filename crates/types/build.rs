@@ -8,7 +8,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "eschaton/types/v1/transaction.proto",
         "eschaton/log/v1/records.proto",
+        "eschaton/log/v1/timestamps.proto",
         "eschaton/state/v1/rows.proto",
+        "eschaton/state/v1/timestamps.proto",
         "eschaton/proof/v1/proof.proto",
     ]
     .map(|file| root.join(file));

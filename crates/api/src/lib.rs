@@ -7,6 +7,7 @@ mod generated {
 
 pub use generated::eschaton::{
     dev::v1 as dev, ingress::v1 as ingress, proofs::v1 as proofs, query::v1 as query,
+    timestamp::v1 as timestamp,
 };
 
 /// All services' descriptors, for gRPC reflection.

@@ -191,7 +191,7 @@ async fn a_missing_right_is_named_and_may_be_granted() {
     assert!(said.contains("Write and Describe on this transactional id"), "{said}");
     assert!(said.contains(&format!("transactional id {prefix}.g.ledger.0")), "{said}");
     grant("Write", "--transactional-id");
-    let said = until_err("a claim without its group", "Group", claim).await;
+    let said = until_err("a claim without its group", "consumer group", claim).await;
     assert!(
         said.contains("right Read on this consumer group") && said.contains(&format!("{prefix}.g")),
         "{said}"

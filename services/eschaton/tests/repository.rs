@@ -14,8 +14,8 @@ use serde_json::Value;
 /// From the ground up. A package depends on packages of lower layers and on no others.
 const LAYERS: &[&[&str]] = &[
     &["eschaton-types", "eschaton-api"],
-    &["eschaton-core", "eschaton-proof"],
-    &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
+    &["eschaton-core", "eschaton-proof", "eschaton-ots"],
+    &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip", "eschaton-timestamp"],
     &["eschaton-ports", "eschaton-client"],
     &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver", "eschaton-transfer"],
     &["eschaton-kit"],
@@ -32,6 +32,8 @@ const PURE: &[&str] = &[
     "eschaton-ledger",
     "eschaton-merkle",
     "eschaton-gossip",
+    "eschaton-ots",
+    "eschaton-timestamp",
 ];
 const IMPURE_PACKAGES: &[&str] = &[
     "tokio",

@@ -216,11 +216,12 @@ fn metadata(opening: &Opening) -> Option<ConsumerGroupMetadata> {
 /// `require_stable`, and a transaction's pending offsets are waited for.
 #[allow(clippy::disallowed_methods, reason = "engine calls have deadlines")]
 fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition, u64)>, LogError> {
+    let what = format!("reading the positions of group {}", opening.config.group(&opening.group));
     let mut detail = "no answer in time".to_owned();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(unavailable("reading the group's positions", detail));
+            return Err(unavailable(&what, detail));
         }
         let mut list = TopicPartitionList::with_capacity(opening.partitions.len());
         for at in &opening.partitions {
@@ -237,8 +238,11 @@ fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition
             Err(error) => {
                 detail = words(&error);
                 if error.rdkafka_error_code().is_some_and(is_denial) {
-                    let group = opening.config.group(&opening.group);
-                    return Err(unavailable(&format!("reading the positions of group {group}"), detail));
+                    return Err(unavailable(&what, detail));
+                }
+                // The client keeps to itself that the coordinator was denied, and runs into its time-out.
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) {
+                    detail.push_str("; if the broker answers others, this user lacks the right Read on this consumer group");
                 }
                 let unstable = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
                 tracing::debug!(detail, unstable, "kafka positions are asked for again");

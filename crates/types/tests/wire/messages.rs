@@ -11,9 +11,11 @@ use serde_json::Value;
 use crate::vectors;
 
 const FILE: &str = "messages.json";
-const PROTO: [(&str, &str); 2] = [
+const PROTO: [(&str, &str); 4] = [
     ("log", include_str!("../../../../proto/eschaton/log/v1/records.proto")),
+    ("log", include_str!("../../../../proto/eschaton/log/v1/timestamps.proto")),
     ("state", include_str!("../../../../proto/eschaton/state/v1/rows.proto")),
+    ("state", include_str!("../../../../proto/eschaton/state/v1/timestamps.proto")),
 ];
 
 /// Fresh numbers and byte strings, so that no two fields of a message have one value.
@@ -170,6 +172,111 @@ fn worker_row(fill: &mut Fill) -> state::WorkerRow {
     state::WorkerRow { log_time_ms: fill.wide(), seen: vec![record_id(fill), record_id(fill)] }
 }
 
+fn digests(fill: &mut Fill) -> log::Digests {
+    log::Digests { items: vec![fill.hash(), fill.hash()] }
+}
+
+fn interval_closed(fill: &mut Fill) -> log::IntervalClosed {
+    log::IntervalClosed {
+        shard: fill.small(),
+        interval: fill.wide(),
+        root: fill.hash(),
+        count: fill.small(),
+        closed_ms: fill.wide(),
+    }
+}
+
+fn signed(fill: &mut Fill) -> log::Signed {
+    log::Signed { anchor: fill.wide(), transaction: fill.hash(), fee_sat: fill.wide(), vbytes: fill.small() }
+}
+
+fn confirmed(fill: &mut Fill) -> log::Confirmed {
+    log::Confirmed {
+        txid: fill.hash(),
+        height: fill.wide(),
+        header: fill.hash(),
+        position: fill.small(),
+        branch: vec![fill.hash(), fill.hash()],
+    }
+}
+
+fn conflicted(fill: &mut Fill) -> log::Conflicted {
+    log::Conflicted { txid: fill.hash(), by: fill.hash(), height: fill.wide() }
+}
+
+fn anchor_event(fill: &mut Fill) -> log::AnchorEvent {
+    log::AnchorEvent {
+        anchor: fill.wide(),
+        change: log::AnchorChange::Reanchored.into(),
+        txid: fill.hash(),
+        height: fill.wide(),
+        message: "why".to_owned(),
+    }
+}
+
+fn stamper_row(fill: &mut Fill) -> state::StamperRow {
+    state::StamperRow { interval: fill.wide(), opened_ms: Some(fill.wide()), count: fill.small() }
+}
+
+fn interval_row(fill: &mut Fill) -> state::IntervalRow {
+    state::IntervalRow {
+        count: fill.small(),
+        root: fill.hash(),
+        opened_ms: fill.wide(),
+        closed_ms: fill.wide(),
+    }
+}
+
+fn anchorer_row(fill: &mut Fill) -> state::AnchorerRow {
+    state::AnchorerRow {
+        open: fill.wide(),
+        count: fill.small(),
+        oldest_ms: fill.wide(),
+        first: fill.wide(),
+        planned_ms: fill.wide(),
+        next_interval: vec![fill.wide(), 0, fill.wide()],
+        fee_sat_per_kvb: Some(fill.wide()),
+        tip: fill.wide(),
+    }
+}
+
+fn attempt_row(fill: &mut Fill) -> state::AttemptRow {
+    state::AttemptRow {
+        transaction: fill.hash(),
+        fee_sat: fill.wide(),
+        vbytes: fill.small(),
+        signed_tip: fill.wide(),
+        seen: true,
+        conflict_height: fill.wide(),
+    }
+}
+
+fn anchor_block(fill: &mut Fill) -> state::AnchorBlock {
+    state::AnchorBlock {
+        txid: fill.hash(),
+        height: fill.wide(),
+        header: fill.hash(),
+        position: fill.small(),
+        branch: vec![fill.hash(), fill.hash()],
+    }
+}
+
+fn anchor_row(fill: &mut Fill) -> state::AnchorRow {
+    state::AnchorRow {
+        count: fill.small(),
+        root: fill.hash(),
+        planned_ms: fill.wide(),
+        attempts: vec![attempt_row(fill), attempt_row(fill)],
+        block: Some(anchor_block(fill)),
+        r#final: true,
+        upstream: fill.hash(),
+        bump_sat_per_kvb: fill.wide(),
+    }
+}
+
+/// A oneof's variant: its name, and how it is filled.
+type Variant<T> = (&'static str, fn(&mut Fill) -> T);
+
 /// Wire bytes by `package.Message`, and by `package.Message.variant` for a oneof. Each is decoded
 /// again, so that the bytes are known to hold all that was put in.
 struct Snapshot(BTreeMap<String, Vec<u8>>);
@@ -214,6 +321,7 @@ impl Snapshot {
         snapshot.add("log.Changes", changes);
         snapshot.add("log.RowChange", row_change);
         snapshot.add("log.Checkpoint", checkpoint);
+        snapshot.add_timestamps();
         snapshot.add("state.OutputRow", output_row);
         snapshot.add("state.TransactionRow", transaction_row);
         snapshot.add("state.TotalRow", |fill| state::TotalRow { amount: fill.wide() });
@@ -221,6 +329,58 @@ impl Snapshot {
         snapshot.add("state.LocalInput", local_input);
         snapshot.add("state.WorkerRow", worker_row);
         snapshot
+    }
+
+    fn add_timestamps(&mut self) {
+        use log::anchor_input::Kind;
+        use log::stamp_input::Kind as Stamp;
+        let kinds: [Variant<Stamp>; 2] =
+            [("digests", |fill| Stamp::Digests(digests(fill))), ("tick", |_| Stamp::Tick(log::Tick {}))];
+        for (name, make) in kinds {
+            self.add(&format!("log.StampInput.{name}"), |fill| log::StampInput { kind: Some(make(fill)) });
+        }
+        let kinds: [Variant<Kind>; 11] = [
+            ("closed", |fill| Kind::Closed(interval_closed(fill))),
+            ("tick", |_| Kind::Tick(log::Tick {})),
+            ("fee", |fill| Kind::Fee(log::FeeEstimate { sat_per_kvb: fill.wide() })),
+            ("signed", |fill| Kind::Signed(signed(fill))),
+            ("mempool", |fill| Kind::Mempool(log::Mempool { txid: fill.hash(), present: true })),
+            ("tip", |fill| Kind::Tip(log::Tip { height: fill.wide() })),
+            ("confirmed", |fill| Kind::Confirmed(confirmed(fill))),
+            ("disconnected", |fill| Kind::Disconnected(log::Disconnected { height: fill.wide() })),
+            ("conflicted", |fill| Kind::Conflicted(conflicted(fill))),
+            ("upstream", |fill| {
+                Kind::Upstream(log::UpstreamAnswer { anchor: fill.wide(), timestamp: fill.hash() })
+            }),
+            ("bump", |fill| Kind::Bump(log::BumpRequest { anchor: fill.wide(), sat_per_kvb: fill.wide() })),
+        ];
+        for (name, make) in kinds {
+            self.add(&format!("log.AnchorInput.{name}"), |fill| log::AnchorInput { kind: Some(make(fill)) });
+        }
+        self.add("log.Digests", digests);
+        self.add("log.IntervalClosed", interval_closed);
+        self.add("log.FeeEstimate", |fill| log::FeeEstimate { sat_per_kvb: fill.wide() });
+        self.add("log.Signed", signed);
+        self.add("log.Mempool", |fill| log::Mempool { txid: fill.hash(), present: true });
+        self.add("log.Tip", |fill| log::Tip { height: fill.wide() });
+        self.add("log.Confirmed", confirmed);
+        self.add("log.Disconnected", |fill| log::Disconnected { height: fill.wide() });
+        self.add("log.Conflicted", conflicted);
+        self.add("log.UpstreamAnswer", |fill| log::UpstreamAnswer {
+            anchor: fill.wide(),
+            timestamp: fill.hash(),
+        });
+        self.add("log.BumpRequest", |fill| log::BumpRequest {
+            anchor: fill.wide(),
+            sat_per_kvb: fill.wide(),
+        });
+        self.add("log.AnchorEvent", anchor_event);
+        self.add("state.StamperRow", stamper_row);
+        self.add("state.IntervalRow", interval_row);
+        self.add("state.AnchorerRow", anchorer_row);
+        self.add("state.AttemptRow", attempt_row);
+        self.add("state.AnchorBlock", anchor_block);
+        self.add("state.AnchorRow", anchor_row);
     }
 }
 
@@ -232,6 +392,10 @@ fn enumerations() -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([
         ("log.State".to_owned(), values(|n| log::State::try_from(n).ok().map(|value| value.as_str_name()))),
         ("log.Reason".to_owned(), values(|n| log::Reason::try_from(n).ok().map(|value| value.as_str_name()))),
+        (
+            "log.AnchorChange".to_owned(),
+            values(|n| log::AnchorChange::try_from(n).ok().map(|value| value.as_str_name())),
+        ),
         (
             "state.Stage".to_owned(),
             values(|n| state::Stage::try_from(n).ok().map(|value| value.as_str_name())),
