@@ -1,5 +1,7 @@
 //! What the reference implementation wrote, merged, joined and refused.
 
+#![allow(clippy::panic)]
+
 mod common;
 
 use common::{bytes, list, text, vectors};

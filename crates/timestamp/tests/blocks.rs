@@ -103,7 +103,7 @@ fn transactions_are_parsed_to_the_last_byte() {
     }
     let large = vec![0; 17_000];
     assert!(matches!(Transaction::parse(&large), Err(TransactionError::TooLarge { .. })));
-    assert!(TRANSACTION_BYTES_MAX < eschaton_ots::MESSAGE_MAX);
+    const { assert!(TRANSACTION_BYTES_MAX < eschaton_ots::MESSAGE_MAX) };
     // A count of inputs beyond the bytes is refused before anything is kept.
     let counts = [&[1, 0, 0, 0, 0xff][..], &[0xff; 8]].concat();
     assert!(matches!(Transaction::parse(&counts), Err(TransactionError::Malformed { .. })));
