@@ -14,7 +14,7 @@ use serde_json::Value;
 /// From the ground up. A package depends on packages of lower layers and on no others.
 const LAYERS: &[&[&str]] = &[
     &["eschaton-types", "eschaton-api"],
-    &["eschaton-core", "eschaton-proof"],
+    &["eschaton-core", "eschaton-proof", "eschaton-headers"],
     &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
     &["eschaton-ports", "eschaton-client"],
     &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver", "eschaton-transfer"],
@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "eschaton-ledger",
     "eschaton-merkle",
     "eschaton-gossip",
+    "eschaton-headers",
 ];
 const IMPURE_PACKAGES: &[&str] = &[
     "tokio",
