@@ -135,10 +135,9 @@ impl HeaderChain {
         if self.params.checkpoints.iter().any(|(at, wanted)| *at == height && *wanted != hash) {
             return Err(HeaderError::Checkpoint { hash, height });
         }
-        let expected = self.next_bits(header, parent).ok_or(HeaderError::Orphan {
-            hash,
-            parent: header.prev_blockhash,
-        })?;
+        let expected = self
+            .next_bits(header, parent)
+            .ok_or(HeaderError::Orphan { hash, parent: header.prev_blockhash })?;
         if header.bits != expected {
             return Err(HeaderError::Difficulty {
                 hash,

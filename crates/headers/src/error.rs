@@ -15,7 +15,9 @@ pub enum HeaderError {
         parent: BlockHash,
     },
     /// It claims another difficulty than the rules give.
-    #[error("header {hash} claims difficulty {found:#010x}, the rules give {expected:#010x}; ask another node")]
+    #[error(
+        "header {hash} claims difficulty {found:#010x}, the rules give {expected:#010x}; ask another node"
+    )]
     Difficulty {
         /// The header.
         hash: BlockHash,
@@ -31,7 +33,9 @@ pub enum HeaderError {
         hash: BlockHash,
     },
     /// Its time is not after the median of the eleven before it (Bitcoin Core, `ContextualCheckBlockHeader`).
-    #[error("header {hash} has time {time}, not after the median {median} of those before it; ask another node")]
+    #[error(
+        "header {hash} has time {time}, not after the median {median} of those before it; ask another node"
+    )]
     TimeTooOld {
         /// The header.
         hash: BlockHash,
@@ -41,7 +45,9 @@ pub enum HeaderError {
         median: u32,
     },
     /// Its time is more than two hours ahead of the caller's.
-    #[error("header {hash} has time {time}, more than two hours ahead of {now}; see to the clock, or try later")]
+    #[error(
+        "header {hash} has time {time}, more than two hours ahead of {now}; see to the clock, or try later"
+    )]
     TimeTooNew {
         /// The header.
         hash: BlockHash,
@@ -59,7 +65,9 @@ pub enum HeaderError {
         height: u32,
     },
     /// It would undo more blocks than this chain keeps.
-    #[error("header {hash} begins a branch {depth} blocks below the tip, deeper than is kept; load the chain anew")]
+    #[error(
+        "header {hash} begins a branch {depth} blocks below the tip, deeper than is kept; load the chain anew"
+    )]
     TooDeep {
         /// The header.
         hash: BlockHash,

@@ -26,8 +26,8 @@ pub(crate) fn claimed_target(bits: CompactTarget) -> Option<Target> {
     let bits = bits.to_consensus();
     let (size, mantissa) = (bits >> 24, bits & 0x007f_ffff);
     let negative = bits & 0x0080_0000 != 0;
-    let overflow = mantissa != 0
-        && (size > 34 || (mantissa > 0xff && size > 33) || (mantissa > 0xffff && size > 32));
+    let overflow =
+        mantissa != 0 && (size > 34 || (mantissa > 0xff && size > 33) || (mantissa > 0xffff && size > 32));
     if mantissa == 0 || negative || overflow {
         return None;
     }

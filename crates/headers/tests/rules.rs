@@ -43,7 +43,10 @@ fn a_target_that_is_no_number_is_refused() {
     for claimed in [0, 0x1d00_0000, 0x1d80_ffff, 0xff00_ffff, 0x2100_ffff, 0x2301_0000, 0x207f_ffff] {
         let params = Params::bitcoin();
         let header = Header { bits: bits(claimed), ..params.genesis };
-        assert!(matches!(check_proof_of_work(&params, &header), Err(HeaderError::Work { .. })), "{claimed:#x}");
+        assert!(
+            matches!(check_proof_of_work(&params, &header), Err(HeaderError::Work { .. })),
+            "{claimed:#x}"
+        );
     }
 }
 
@@ -97,8 +100,8 @@ fn by_hand(params: &Params, span: Span) -> u32 {
     let small = if over { limit.to_vec() } else { small };
     let first = small.iter().position(|byte| *byte != 0).unwrap();
     let mut size = 32 - first;
-    let mut mantissa =
-        (0..3).fold(0_u32, |value, place| value << 8 | u32::from(small.get(first + place).copied().unwrap_or(0)));
+    let mut mantissa = (0..3)
+        .fold(0_u32, |value, place| value << 8 | u32::from(small.get(first + place).copied().unwrap_or(0)));
     if mantissa & 0x0080_0000 != 0 {
         mantissa >>= 8;
         size += 1;
@@ -280,7 +283,10 @@ fn test_networks_let_off_late_blocks() {
     // Difficulty 4 × the easiest at the period's start, as if a retarget had raised it.
     let params = Params {
         min_difficulty_blocks: true,
-        genesis: mine(&easy(Params::bitcoin_regtest()), Header { bits: bits(0x201f_ffff), ..Params::bitcoin_regtest().genesis }),
+        genesis: mine(
+            &easy(Params::bitcoin_regtest()),
+            Header { bits: bits(0x201f_ffff), ..Params::bitcoin_regtest().genesis },
+        ),
         ..easy(Params::bitcoin_regtest())
     };
     let (hard, easiest) = (bits(0x201f_ffff), params.limit.to_compact_lossy());

@@ -175,7 +175,7 @@ pub struct FeeEstimate {
 }
 
 /// The highest rate that an adapter reports, 5,000 sat/vB: a node that lies must not be able to burn the wallet.
-pub const FEE_RATE_MAX: FeeRate = FeeRate::from_sat_per_vb_unchecked(5_000);
+pub const FEE_RATE_MAX: FeeRate = FeeRate::from_sat_per_vb_u32(5_000);
 
 /// A chain of blocks, through a node of it.
 ///

@@ -61,7 +61,9 @@ pub enum ChainError {
         detail: String,
     },
     /// It is a node of another chain than the settings say.
-    #[error("chain node at {node} has genesis block {found}, not {expected}; correct the address or the network")]
+    #[error(
+        "chain node at {node} has genesis block {found}, not {expected}; correct the address or the network"
+    )]
     WrongNetwork {
         /// Its address.
         node: String,
@@ -71,7 +73,9 @@ pub enum ChainError {
         found: BlockHash,
     },
     /// It does not let this program in.
-    #[error("chain node at {node} refuses the credentials; correct user and password, or the cookie file: {detail}")]
+    #[error(
+        "chain node at {node} refuses the credentials; correct user and password, or the cookie file: {detail}"
+    )]
     Credentials {
         /// Its address.
         node: String,
@@ -109,7 +113,9 @@ pub enum ChainError {
         height: u32,
     },
     /// Its answer contradicts itself, or the rules of the chain.
-    #[error("chain node at {node} gives an answer that cannot be: {detail}; do not trust it, look for damage or a liar")]
+    #[error(
+        "chain node at {node} gives an answer that cannot be: {detail}; do not trust it, look for damage or a liar"
+    )]
     Lying {
         /// Its address.
         node: String,

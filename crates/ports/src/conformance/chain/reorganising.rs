@@ -8,7 +8,11 @@ use crate::chain::{BlockRef, ChainEvent, Follower, Locator, TxStatus, follow, lo
 
 /// Takes events until the follower is at the tip, and gives what is connected then. Checks that each event follows on
 /// the one before.
-async fn catch_up(rig: &Rig, follower: &mut Follower, view: &mut BTreeMap<u32, BlockHash>) -> Vec<ChainEvent> {
+async fn catch_up(
+    rig: &Rig,
+    follower: &mut Follower,
+    view: &mut BTreeMap<u32, BlockHash>,
+) -> Vec<ChainEvent> {
     let mut events = Vec::new();
     let tip = rig.tip().await;
     while follower.locator().newest() != tip {

@@ -53,20 +53,20 @@ pub struct Lacks {
 
 /// An output of the suite's key.
 #[derive(Clone, Debug)]
-pub struct Coin {
+pub(super) struct Coin {
     /// Where.
-    pub outpoint: OutPoint,
+    pub(super) outpoint: OutPoint,
     /// How much.
-    pub value: Amount,
+    pub(super) value: Amount,
 }
 
 /// A bench with matured coins. Clones share them.
 #[derive(Clone)]
 pub struct Rig {
     /// The bench.
-    pub bench: Arc<dyn ChainBench>,
+    pub(super) bench: Arc<dyn ChainBench>,
     /// The chain under test.
-    pub chain: Arc<dyn Chain>,
+    pub(super) chain: Arc<dyn Chain>,
     coins: Arc<Mutex<VecDeque<(u32, Coin)>>>,
 }
 
@@ -82,18 +82,18 @@ fn public_key() -> PublicKey {
 }
 
 /// The suite's P2WPKH script.
-pub fn script() -> ScriptBuf {
+pub(super) fn script() -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&bitcoin::CompressedPublicKey(public_key()).wpubkey_hash())
 }
 
 /// The script of a key that differs by `number`.
-pub fn other_script(number: u8) -> ScriptBuf {
+pub(super) fn other_script(number: u8) -> ScriptBuf {
     let key = SecretKey::from_slice(&[number.max(1); 32]).unwrap().public_key(&Secp256k1::new());
     ScriptBuf::new_p2wpkh(&bitcoin::CompressedPublicKey(key).wpubkey_hash())
 }
 
 /// Spends coins of the suite's key into these outputs, replaceable, signed.
-pub fn spend_into(coins: &[Coin], output: Vec<TxOut>) -> Transaction {
+pub(super) fn spend_into(coins: &[Coin], output: Vec<TxOut>) -> Transaction {
     let input = coins.iter().map(|coin| TxIn {
         previous_output: coin.outpoint,
         script_sig: ScriptBuf::new(),
@@ -111,7 +111,7 @@ pub fn spend_into(coins: &[Coin], output: Vec<TxOut>) -> Transaction {
 }
 
 /// Signs all inputs, which spend these coins in this order.
-pub fn sign(transaction: &mut Transaction, coins: &[Coin]) {
+pub(super) fn sign(transaction: &mut Transaction, coins: &[Coin]) {
     let secp = Secp256k1::new();
     for (index, coin) in coins.iter().enumerate() {
         let hash = SighashCache::new(&*transaction)
@@ -124,7 +124,7 @@ pub fn sign(transaction: &mut Transaction, coins: &[Coin]) {
 }
 
 /// Spends a coin to the suite's key again, less this fee. `mark` makes the transaction differ from others.
-pub fn spend(coin: &Coin, fee: Amount, mark: u8) -> Transaction {
+pub(super) fn spend(coin: &Coin, fee: Amount, mark: u8) -> Transaction {
     let first = coin.value / 2;
     let rest = coin.value - first - fee;
     let output = vec![
@@ -135,12 +135,12 @@ pub fn spend(coin: &Coin, fee: Amount, mark: u8) -> Transaction {
 }
 
 /// As [`spend`], with an ordinary fee.
-pub fn pay(coin: &Coin) -> Transaction {
+pub(super) fn pay(coin: &Coin) -> Transaction {
     spend(coin, FEE, 1)
 }
 
 /// The first output of what [`spend`] made.
-pub fn change(transaction: &Transaction) -> Coin {
+pub(super) fn change(transaction: &Transaction) -> Coin {
     let outpoint = OutPoint { txid: transaction.compute_txid(), vout: 0 };
     Coin { outpoint, value: transaction.output[0].value }
 }
@@ -153,7 +153,7 @@ impl Rig {
     }
 
     /// A coin that is mature at the tip and nobody else has.
-    pub async fn coin(&self) -> Coin {
+    pub(super) async fn coin(&self) -> Coin {
         let mut coins = self.coins.lock().await;
         if coins.is_empty() {
             for block in self.mine(30).await {
@@ -171,29 +171,29 @@ impl Rig {
     }
 
     /// The chain's tip.
-    pub async fn tip(&self) -> BlockRef {
+    pub(super) async fn tip(&self) -> BlockRef {
         self.chain.tip().await.unwrap()
     }
 
     /// The block at this height.
-    pub async fn at(&self, height: u32) -> BlockRef {
+    pub(super) async fn at(&self, height: u32) -> BlockRef {
         BlockRef { height, hash: self.chain.hash_at(height).await.unwrap().expect("a block at this height") }
     }
 
     /// Mines empty blocks on the tip.
-    pub async fn mine(&self, count: u32) -> Vec<(BlockRef, Block)> {
+    pub(super) async fn mine(&self, count: u32) -> Vec<(BlockRef, Block)> {
         let tip = self.tip().await;
         self.mine_on(tip, count, 0).await
     }
 
     /// Mines one block on the tip with these transactions.
-    pub async fn mine_with(&self, transactions: Vec<Transaction>) -> (BlockRef, Block) {
+    pub(super) async fn mine_with(&self, transactions: Vec<Transaction>) -> (BlockRef, Block) {
         let tip = self.tip().await;
         self.mine_one(tip, transactions, 0).await
     }
 
     /// Mines a branch of empty blocks on any block; `branch` makes it differ from others.
-    pub async fn mine_on(&self, parent: BlockRef, count: u32, branch: u8) -> Vec<(BlockRef, Block)> {
+    pub(super) async fn mine_on(&self, parent: BlockRef, count: u32, branch: u8) -> Vec<(BlockRef, Block)> {
         let mut mined: Vec<(BlockRef, Block)> = Vec::new();
         for _ in 0..count {
             let parent = mined.last().map_or(parent, |block| block.0);
@@ -203,7 +203,7 @@ impl Rig {
     }
 
     /// Mines one block on this parent.
-    pub async fn mine_one(
+    pub(super) async fn mine_one(
         &self,
         parent: BlockRef,
         transactions: Vec<Transaction>,
@@ -216,7 +216,7 @@ impl Rig {
     }
 
     /// A valid block on this parent; not handed in.
-    pub fn build(
+    pub(super) fn build(
         &self,
         parent: BlockRef,
         before: Header,
@@ -245,7 +245,8 @@ impl Rig {
             0 => [0; 32],
             _ => transaction.compute_wtxid().to_byte_array(),
         });
-        let root = bitcoin::merkle_tree::calculate_root(leaves.map(WitnessMerkleNode::from_byte_array)).unwrap();
+        let root =
+            bitcoin::merkle_tree::calculate_root(leaves.map(WitnessMerkleNode::from_byte_array)).unwrap();
         let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
         // BIP 141: OP_RETURN, 36 bytes, aa21a9ed, commitment.
         let mut bytes = vec![0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
@@ -279,17 +280,17 @@ impl Rig {
     }
 
     /// Asks after a transaction that was not in a block so far.
-    pub async fn watch(&self, transaction: &Transaction) -> Watched {
+    pub(super) async fn watch(&self, transaction: &Transaction) -> Watched {
         Watched::new(transaction, self.tip().await.height)
     }
 }
 
 /// A hash that no block has.
-pub fn nowhere() -> BlockHash {
+pub(super) fn nowhere() -> BlockHash {
     BlockHash::from_byte_array([0x5a; 32])
 }
 
 /// An id that no transaction has.
-pub fn nobody() -> Txid {
+pub(super) fn nobody() -> Txid {
     Txid::from_byte_array([0x5a; 32])
 }

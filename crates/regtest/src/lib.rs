@@ -1,0 +1,42 @@
+//! A private Bitcoin chain in process, on which everything works that works on a node's: blocks are durable before they
+//! are shown, a reorganisation is a longer branch, a mempool replaces by fee.
+//!
+//! With feature `kernel` every block and script is checked by Bitcoin Core's own code besides the rules here. Without it
+//! only spends of plain keys can be checked ([`CHECKS`]), so every other spend is refused: nothing invalid is taken, but
+//! contracts need the feature.
+
+mod chain;
+mod error;
+mod file;
+#[cfg(feature = "kernel")]
+mod kernel;
+mod ledger;
+mod mempool;
+mod mine;
+mod rpc;
+mod rules;
+mod scripts;
+mod standard;
+
+pub use chain::RegtestChain;
+pub use error::RegtestError;
+pub use rpc::{RpcOptions, RpcServer};
+pub use scripts::CHECKS;
+
+use std::path::PathBuf;
+
+/// Where a chain is kept and how large it may grow.
+#[derive(Clone, Debug)]
+pub struct RegtestConfig {
+    /// Its directory. One process at a time.
+    pub dir: PathBuf,
+    /// The most bytes of blocks. All are kept in memory.
+    pub bytes_max: u64,
+}
+
+impl RegtestConfig {
+    /// A chain of at most 256 MiB in this directory: about 700,000 empty blocks.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), bytes_max: 256 << 20 }
+    }
+}
