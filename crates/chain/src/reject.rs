@@ -49,7 +49,12 @@ const REASONS: &[(&str, Verdict)] = &[
     ("sequence locks", Verdict::Refused(RejectClass::NotYet)),
     ("premature-spend-of-coinbase", Verdict::Refused(RejectClass::NotYet)),
     ("before required maturity", Verdict::Refused(RejectClass::NotYet)),
-    ("non-mandatory-script-verify-flag", Verdict::Refused(RejectClass::NonStandard)),
+    // Older nodes call all that a witness breaks non-mandatory. These rules alone are of relaying, not of consensus.
+    ("unnecessarily high", Verdict::Refused(RejectClass::NonStandard)),
+    ("larger than necessary", Verdict::Refused(RejectClass::NonStandard)),
+    ("reserved for soft-fork", Verdict::Refused(RejectClass::NonStandard)),
+    ("non-compressed keys in segwit", Verdict::Refused(RejectClass::NonStandard)),
+    ("argument must be minimal", Verdict::Refused(RejectClass::NonStandard)),
     ("mandatory-script-verify-flag", Verdict::Refused(RejectClass::Invalid)),
     ("block-script-verify-flag", Verdict::Refused(RejectClass::Invalid)),
     ("mempool-script-verify-flag", Verdict::Refused(RejectClass::Invalid)),
@@ -84,4 +89,45 @@ pub(crate) fn verdict(reason: &str) -> Verdict {
     let reason = reason.to_ascii_lowercase();
     let found = REASONS.iter().find(|(part, _)| reason.contains(part));
     found.map_or(Verdict::Refused(RejectClass::Other), |(_, verdict)| *verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_as_nodes_give_them() {
+        use RejectClass::{AlreadySpent, Conflict, FeeTooLow, Invalid, NonStandard, NotYet, Other};
+        let known = [
+            ("bad-txns-inputs-missingorspent", Verdict::NoInput),
+            ("Transaction outputs already in utxo set", Verdict::InBlock),
+            ("txn-already-in-mempool", Verdict::Known),
+            (
+                "insufficient fee, rejecting replacement 11; new feerate 1 <= old feerate 2",
+                Verdict::Refused(FeeTooLow),
+            ),
+            ("mempool min fee not met, 1 < 2", Verdict::Refused(FeeTooLow)),
+            ("txn-mempool-conflict", Verdict::Refused(Conflict)),
+            ("mempool-script-verify-flag-failed (Witness program hash mismatch)", Verdict::Refused(Invalid)),
+            (
+                "non-mandatory-script-verify-flag (Signature must be zero for failed CHECK(MULTI)SIG operation)",
+                Verdict::Refused(Invalid),
+            ),
+            (
+                "non-mandatory-script-verify-flag (Non-canonical signature: S value is unnecessarily high)",
+                Verdict::Refused(NonStandard),
+            ),
+            ("bad-txns-premature-spend-of-coinbase", Verdict::Refused(NotYet)),
+            ("non-BIP68-final", Verdict::Refused(NotYet)),
+            ("bad-txns-in-belowout, value in (1) < value out (2)", Verdict::Refused(Invalid)),
+            ("scriptpubkey", Verdict::Refused(NonStandard)),
+            ("something new", Verdict::Refused(Other)),
+        ];
+        for (reason, expected) in known {
+            assert_eq!(verdict(reason), expected, "{reason}");
+        }
+        assert!(REASONS.iter().all(|(part, verdict)| {
+            *part == part.to_ascii_lowercase() && *verdict != Verdict::Refused(AlreadySpent)
+        }));
+    }
 }

@@ -41,7 +41,11 @@ async fn blocks_with_an_extension_are_read() {
             // A plain decoder must fail here, or the extension was not active and this test says nothing.
             let hex = node.rpc("getblock", json!([at.hash.to_string(), 0]));
             let bytes = hex::decode(hex.as_str().unwrap()).unwrap();
-            assert!(bitcoin::consensus::deserialize::<bitcoin::Block>(&bytes).is_err(), "block {}", at.height);
+            assert!(
+                bitcoin::consensus::deserialize::<bitcoin::Block>(&bytes).is_err(),
+                "block {}",
+                at.height
+            );
             extended += 1;
             let ChainEvent::Connected { at: connected, block: same } = follower.next().await.unwrap() else {
                 panic!("a reorganisation that was none")
@@ -60,7 +64,9 @@ async fn blocks_with_an_extension_are_read() {
     let undone = chain.hash_at(436).await.unwrap().unwrap();
     node.rpc("invalidateblock", json!([undone.to_string()]));
     node.rpc("generatetoaddress", json!([5, address]));
-    let ChainEvent::Disconnected { to, from } = follower.next().await.unwrap() else { panic!("no reorganisation") };
+    let ChainEvent::Disconnected { to, from } = follower.next().await.unwrap() else {
+        panic!("no reorganisation")
+    };
     assert_eq!((to.height, from.height), (435, 438));
     for height in 436..=440 {
         let ChainEvent::Connected { at, .. } = follower.next().await.unwrap() else { panic!("no block") };

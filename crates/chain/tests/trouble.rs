@@ -111,7 +111,10 @@ async fn liar(real: u16, lie: fn(&str, &mut Value)) -> u16 {
                 let mut answer: Value = serde_json::from_str(answer).unwrap();
                 lie(body["method"].as_str().unwrap(), &mut answer);
                 let answer = answer.to_string();
-                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    answer.len()
+                );
                 client.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
             });
         }

@@ -22,7 +22,10 @@ fn transaction(mark: u32) -> Transaction {
             sequence: Sequence::MAX,
             witness: Witness::new(),
         }],
-        output: vec![TxOut { value: Amount::from_sat(5), script_pubkey: ScriptBuf::from_bytes(vec![0x51; 3]) }],
+        output: vec![TxOut {
+            value: Amount::from_sat(5),
+            script_pubkey: ScriptBuf::from_bytes(vec![0x51; 3]),
+        }],
     }
 }
 

@@ -10,9 +10,7 @@ use bitcoin::{
     Amount, Block, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Txid, Witness,
     transaction,
 };
-use eschaton_headers::{
-    BlockError, Params, ProofError, TxInBlock, decode_block, decode_transaction,
-};
+use eschaton_headers::{BlockError, Params, ProofError, TxInBlock, decode_block, decode_transaction};
 
 fn transaction(mark: u32, previous: OutPoint, script: usize) -> Transaction {
     Transaction {
@@ -24,7 +22,10 @@ fn transaction(mark: u32, previous: OutPoint, script: usize) -> Transaction {
             sequence: Sequence::MAX,
             witness: Witness::new(),
         }],
-        output: vec![TxOut { value: Amount::from_sat(5), script_pubkey: ScriptBuf::from_bytes(vec![0x51; script]) }],
+        output: vec![TxOut {
+            value: Amount::from_sat(5),
+            script_pubkey: ScriptBuf::from_bytes(vec![0x51; script]),
+        }],
     }
 }
 

@@ -78,7 +78,8 @@ impl RegtestChain {
     pub async fn submit_block(&self, bytes: Vec<u8>) -> Result<(), RegtestError> {
         let now = self.now_s();
         self.blocking(move |inner| {
-            let refused = |error: eschaton_headers::BlockError| RegtestError::Block { detail: error.to_string() };
+            let refused =
+                |error: eschaton_headers::BlockError| RegtestError::Block { detail: error.to_string() };
             inner.submit(decode_block(&bytes).map_err(refused)?, now)
         })
         .await
@@ -94,7 +95,8 @@ impl RegtestChain {
             let (pay_to, now) = (pay_to.clone(), self.now_s());
             let mined = self.blocking(move |inner| {
                 let block = mine::block(&inner.ledger, &inner.mempool, &pay_to, now);
-                let block = block.ok_or_else(|| RegtestError::Block { detail: "none can be made".to_owned() })?;
+                let block =
+                    block.ok_or_else(|| RegtestError::Block { detail: "none can be made".to_owned() })?;
                 let hash = block.block_hash();
                 inner.submit(block, now).map(|()| hash)
             });

@@ -108,7 +108,11 @@ fn frame(bytes: &[u8]) -> Frame<'_> {
     let (length, crc) = (number(0), number(4));
     // A file may be lengthened before its bytes are written: zeros to the end are a torn write too.
     if length == 0 {
-        return if bytes.iter().all(|byte| *byte == 0) { Frame::Torn } else { Frame::Wrong("a block of no bytes") };
+        return if bytes.iter().all(|byte| *byte == 0) {
+            Frame::Torn
+        } else {
+            Frame::Wrong("a block of no bytes")
+        };
     }
     if length > BLOCK_BYTES_MAX {
         return Frame::Wrong("a block that is too long");
@@ -162,7 +166,9 @@ mod tests {
                 Err(RegtestError::Damaged { .. }) => {}
                 // A length that now reaches beyond the end cannot be told from a torn write, and costs what follows: here
                 // the bit that makes 3 a number above what is left.
-                Ok((_, blocks)) => assert!((8..12).contains(&at) || (19..23).contains(&at), "{at}: {blocks:?}"),
+                Ok((_, blocks)) => {
+                    assert!((8..12).contains(&at) || (19..23).contains(&at), "{at}: {blocks:?}")
+                }
                 Err(error) => panic!("{error}"),
             }
         }

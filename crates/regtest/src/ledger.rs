@@ -23,7 +23,9 @@ pub(crate) enum Submitted {
     Known,
     Side,
     /// It is the tip; these transactions of the former best chain are no longer in a block.
-    Best { undone: Vec<Transaction> },
+    Best {
+        undone: Vec<Transaction>,
+    },
 }
 
 /// All blocks, and the best chain's coins. In memory alone: what is durable is the file of blocks.
@@ -42,8 +44,7 @@ impl Ledger {
     pub(crate) fn new() -> Self {
         let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
         let hash = genesis.block_hash();
-        let node =
-            Node { work: genesis.header.work(), block: Arc::new(genesis), height: 0, invalid: false };
+        let node = Node { work: genesis.header.work(), block: Arc::new(genesis), height: 0, invalid: false };
         Self {
             params: Params::bitcoin_regtest(),
             nodes: HashMap::from([(hash, node)]),
@@ -89,7 +90,8 @@ impl Ledger {
     pub(crate) fn median_before(&self, height: u32) -> u32 {
         let last = usize::try_from(height).unwrap_or(usize::MAX).min(self.best.len());
         let blocks = self.best[last.saturating_sub(11)..last].iter();
-        let mut times: Vec<u32> = blocks.filter_map(|hash| self.nodes.get(hash)).map(|node| node.block.header.time).collect();
+        let mut times: Vec<u32> =
+            blocks.filter_map(|hash| self.nodes.get(hash)).map(|node| node.block.header.time).collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or(0)
     }
@@ -116,7 +118,11 @@ impl Ledger {
     pub(crate) fn submit(&mut self, block: Arc<Block>, now: Option<u32>) -> Result<Submitted, String> {
         let (header, hash) = (block.header, block.block_hash());
         if let Some(known) = self.nodes.get(&hash) {
-            return if known.invalid { Err("it was refused before".to_owned()) } else { Ok(Submitted::Known) };
+            return if known.invalid {
+                Err("it was refused before".to_owned())
+            } else {
+                Ok(Submitted::Known)
+            };
         }
         let parent = self.nodes.get(&header.prev_blockhash).ok_or("its parent is not known")?;
         if parent.invalid {
@@ -168,7 +174,8 @@ impl Ledger {
                     self.disconnect();
                 }
                 for (hash, block) in old.iter().rev() {
-                    self.connect(*hash, block).map_err(|again| format!("{error}; then the former chain: {again}"))?;
+                    self.connect(*hash, block)
+                        .map_err(|again| format!("{error}; then the former chain: {again}"))?;
                 }
                 return Err(error);
             }
@@ -198,7 +205,9 @@ impl Ledger {
                 for input in &transaction.input {
                     let output = input.previous_output;
                     let coin = made.get(&output).or_else(|| self.coins.get(&output)).cloned();
-                    let coin = coin.filter(|_| gone.insert(output)).ok_or_else(|| format!("{txid} spends {output}, which is not there"))?;
+                    let coin = coin
+                        .filter(|_| gone.insert(output))
+                        .ok_or_else(|| format!("{txid} spends {output}, which is not there"))?;
                     coins.push(coin.clone());
                     spent.push((output, coin, txid));
                 }
@@ -206,7 +215,9 @@ impl Ledger {
                     SpendError::Immature => format!("{txid} spends a coinbase that is too young"),
                     SpendError::Invalid(why) => format!("{txid}: {why}"),
                 })?;
-                if !rules::relative_locks_came(transaction, &coins, place, |height| self.median_before(height)) {
+                if !rules::relative_locks_came(transaction, &coins, place, |height| {
+                    self.median_before(height)
+                }) {
                     return Err(format!("{txid} has a relative lock that has not come"));
                 }
                 let outputs: Vec<TxOut> = coins.into_iter().map(|coin| coin.output).collect();
@@ -215,7 +226,11 @@ impl Ledger {
             }
             for (vout, output) in (0..).zip(&transaction.output) {
                 if !output.script_pubkey.is_op_return() {
-                    let coin = Coin { output: output.clone(), height: place.height, coinbase: transaction.is_coinbase() };
+                    let coin = Coin {
+                        output: output.clone(),
+                        height: place.height,
+                        coinbase: transaction.is_coinbase(),
+                    };
                     made.insert(OutPoint { txid, vout }, coin);
                 }
             }
@@ -234,7 +249,8 @@ impl Ledger {
             undo.push((output, coin));
         }
         self.undo.push(undo);
-        self.transactions.extend(block.txdata.iter().map(|transaction| (transaction.compute_txid(), place.height)));
+        self.transactions
+            .extend(block.txdata.iter().map(|transaction| (transaction.compute_txid(), place.height)));
         Ok(())
     }
 

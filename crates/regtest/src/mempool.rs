@@ -109,7 +109,9 @@ impl Mempool {
         }
         let fee = match rules::spend(transaction, &coins, place.height) {
             Ok(fee) => fee,
-            Err(SpendError::Immature) => return refuse(RejectClass::NotYet, "it spends a coinbase that is too young"),
+            Err(SpendError::Immature) => {
+                return refuse(RejectClass::NotYet, "it spends a coinbase that is too young");
+            }
             Err(SpendError::Invalid(why)) => return refuse(RejectClass::Invalid, why),
         };
         if !rules::relative_locks_came(transaction, &coins, place, |height| ledger.median_before(height)) {
@@ -152,7 +154,12 @@ impl Mempool {
     }
 
     /// What a transaction would replace, if it may (Bitcoin Core, `doc/policy/mempool-replacements.md`).
-    fn replaced(&self, transaction: &Transaction, fee: Amount, vsize: u64) -> Result<BTreeSet<Txid>, Refusal> {
+    fn replaced(
+        &self,
+        transaction: &Transaction,
+        fee: Amount,
+        vsize: u64,
+    ) -> Result<BTreeSet<Txid>, Refusal> {
         let rivals: BTreeSet<Txid> =
             transaction.input.iter().filter_map(|input| self.spender(&input.previous_output)).collect();
         if rivals.is_empty() {
@@ -168,7 +175,8 @@ impl Mempool {
         let entry = |txid: &Txid| self.numbers.get(txid).and_then(|number| self.entries.get(number));
         let old: u64 = replaced.iter().filter_map(entry).map(|entry| entry.fee.to_sat()).sum();
         let dearer = rivals.iter().filter_map(entry).all(|rival| {
-            u128::from(fee.to_sat()) * u128::from(rival.vsize) > u128::from(rival.fee.to_sat()) * u128::from(vsize)
+            u128::from(fee.to_sat()) * u128::from(rival.vsize)
+                > u128::from(rival.fee.to_sat()) * u128::from(vsize)
         });
         if !dearer || fee.to_sat() < old + standard::floor(vsize).to_sat() {
             let detail = format!("a fee of {fee} does not replace one of {}", Amount::from_sat(old));
@@ -190,7 +198,10 @@ impl Mempool {
 
     fn remove(&mut self, txids: &BTreeSet<Txid>) {
         for txid in txids {
-            let Some(entry) = self.numbers.remove(txid).and_then(|number| self.entries.remove(&number)) else { continue };
+            let Some(entry) = self.numbers.remove(txid).and_then(|number| self.entries.remove(&number))
+            else {
+                continue;
+            };
             for input in &entry.transaction.input {
                 self.spenders.remove(&input.previous_output);
             }
@@ -212,7 +223,9 @@ impl Mempool {
         let old = std::mem::take(self);
         let waiting = old.entries.into_values().map(|entry| (*entry.transaction).clone());
         for transaction in undone.iter().cloned().chain(waiting) {
-            if ledger.place(&transaction.compute_txid()).is_some() || self.get(&transaction.compute_txid()).is_some() {
+            if ledger.place(&transaction.compute_txid()).is_some()
+                || self.get(&transaction.compute_txid()).is_some()
+            {
                 continue;
             }
             if let Err(refusal) = self.accept(&transaction, ledger) {

@@ -155,7 +155,8 @@ impl Handler {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC is posted");
         }
         if let Some(login) = &self.login {
-            let given = request.headers().get(AUTHORIZATION).map(|given| given.as_bytes()).unwrap_or_default();
+            let given =
+                request.headers().get(AUTHORIZATION).map(|given| given.as_bytes()).unwrap_or_default();
             if !same(given, login.as_bytes()) {
                 let mut response = plain(StatusCode::UNAUTHORIZED, "");
                 response.headers_mut().insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Basic"));
@@ -202,28 +203,34 @@ impl Handler {
             "getblockcount" => Ok(json!(self.chain.tip().await?.height)),
             "getbestblockhash" => Ok(json!(self.chain.tip().await?.hash)),
             "getblockhash" => {
-                let height = params.first().and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
+                let height =
+                    params.first().and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
                 let hash = match height {
                     Some(height) => self.chain.hash_at(height).await?,
                     None => None,
                 };
-                hash.map(|hash| json!(hash)).ok_or(Failure(INVALID_PARAMETER, "Block height out of range".to_owned()))
+                hash.map(|hash| json!(hash))
+                    .ok_or(Failure(INVALID_PARAMETER, "Block height out of range".to_owned()))
             }
             "getblockheader" => self.header(params).await,
             "getblock" => self.block(params).await,
             "getblockchaininfo" => self.info().await,
             "sendrawtransaction" => {
                 let transaction = text(params, 0).ok().and_then(|text| hex::decode(text).ok());
-                let transaction = transaction.and_then(|bytes| eschaton_headers::decode_transaction(&bytes).ok());
-                let transaction = transaction.ok_or(Failure(DESERIALIZATION, "TX decode failed".to_owned()))?;
+                let transaction =
+                    transaction.and_then(|bytes| eschaton_headers::decode_transaction(&bytes).ok());
+                let transaction =
+                    transaction.ok_or(Failure(DESERIALIZATION, "TX decode failed".to_owned()))?;
                 self.chain.broadcast(&transaction).await?;
                 Ok(json!(transaction.compute_txid()))
             }
             "getrawtransaction" => self.transaction(params),
             "getrawmempool" => Ok(json!(self.chain.look()?.mempool.ids())),
             "generatetoaddress" => {
-                let count = params.first().and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
-                let count = count.ok_or(Failure(INVALID_PARAMETER, "the number of blocks is none".to_owned()))?;
+                let count =
+                    params.first().and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+                let count =
+                    count.ok_or(Failure(INVALID_PARAMETER, "the number of blocks is none".to_owned()))?;
                 let address = text(params, 1)?.parse::<Address<_>>().ok();
                 let address = address.and_then(|address| address.require_network(Network::Regtest).ok());
                 let address = address.ok_or(Failure(NOT_FOUND, "not an address of regtest".to_owned()))?;
@@ -282,12 +289,14 @@ impl Handler {
     }
 
     fn transaction(&self, params: &[Value]) -> Result<Value, Failure> {
-        let txid = text(params, 0)?.parse::<Txid>().map_err(|_| Failure(INVALID_PARAMETER, "not a txid".to_owned()))?;
+        let txid = text(params, 0)?
+            .parse::<Txid>()
+            .map_err(|_| Failure(INVALID_PARAMETER, "not a txid".to_owned()))?;
         let inner = self.chain.look()?;
         let place = inner.ledger.place(&txid);
-        let mined = place.and_then(|at| inner.ledger.node(&at.hash)).and_then(|node| {
-            node.block.txdata.iter().find(|transaction| transaction.compute_txid() == txid)
-        });
+        let mined = place
+            .and_then(|at| inner.ledger.node(&at.hash))
+            .and_then(|node| node.block.txdata.iter().find(|transaction| transaction.compute_txid() == txid));
         let transaction = mined.or_else(|| inner.mempool.get(&txid).map(|transaction| &**transaction));
         let missing = Failure(NOT_FOUND, "No such mempool or blockchain transaction".to_owned());
         let hex = serialize_hex(transaction.ok_or(missing)?);

@@ -110,7 +110,8 @@ pub(crate) fn relative_locks_came(
     place: Place,
     median_before: impl Fn(u32) -> u32,
 ) -> bool {
-    if transaction.version.0 < 2 {
+    // Unsigned, as Bitcoin Core compares it.
+    if transaction.version.0.cast_unsigned() < 2 {
         return true;
     }
     transaction.input.iter().zip(coins).all(|(input, coin)| {

@@ -5,8 +5,7 @@ use bitcoin::{Transaction, TxOut};
 pub const CHECKS: &str = "all blocks and scripts, by Bitcoin Core's consensus code";
 /// What is checked of scripts in this build, for people.
 #[cfg(not(feature = "kernel"))]
-pub const CHECKS: &str =
-    "spends of plain keys (P2PKH, P2WPKH, P2TR by key); every other spend is refused, build with feature kernel for those";
+pub const CHECKS: &str = "spends of plain keys (P2PKH, P2WPKH, P2TR by key); every other spend is refused, build with feature kernel for those";
 
 /// Whether a transaction may spend these outputs, one for each input in order. The error says why not.
 pub(crate) fn check(transaction: &Transaction, spent: &[TxOut]) -> Result<(), String> {
@@ -57,7 +56,9 @@ mod plain {
             if script.as_bytes()[2..] != WPubkeyHash::hash(&key.to_bytes()).to_byte_array() {
                 return Err("the key is another one");
             }
-            let hash = cache.p2wpkh_signature_hash(index, script, output.value, kind).map_err(|_| "no such input")?;
+            let hash = cache
+                .p2wpkh_signature_hash(index, script, output.value, kind)
+                .map_err(|_| "no such input")?;
             return verify(secp, hash.to_byte_array(), &signature, &key);
         }
         if script.is_p2pkh() {
@@ -181,8 +182,10 @@ mod tests {
         let tweaked = keys.tap_tweak(&secp, None).to_keypair();
         let schnorr = secp.sign_schnorr_no_aux_rand(&Message::from_digest(two), &tweaked);
         transaction.input[0].witness = Witness::p2wpkh(&ecdsa(zero), &keys.public_key());
-        transaction.input[1].script_sig =
-            bitcoin::script::Builder::new().push_slice(ecdsa(one).serialize()).push_key(&public.into()).into_script();
+        transaction.input[1].script_sig = bitcoin::script::Builder::new()
+            .push_slice(ecdsa(one).serialize())
+            .push_key(&public.into())
+            .into_script();
         transaction.input[2].witness.push(schnorr.serialize());
         (transaction, spent)
     }

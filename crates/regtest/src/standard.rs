@@ -26,7 +26,11 @@ pub(crate) fn check(transaction: &Transaction) -> Result<(), &'static str> {
     if transaction.base_size() < 65 {
         return Err("tx-size-small");
     }
-    if transaction.input.iter().any(|input| input.script_sig.len() > 1_650 || !input.script_sig.is_push_only()) {
+    if transaction
+        .input
+        .iter()
+        .any(|input| input.script_sig.len() > 1_650 || !input.script_sig.is_push_only())
+    {
         return Err("scriptsig");
     }
     let mut data = 0;

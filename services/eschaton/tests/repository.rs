@@ -17,7 +17,15 @@ const LAYERS: &[&[&str]] = &[
     &["eschaton-core", "eschaton-proof", "eschaton-headers"],
     &["eschaton-ledger", "eschaton-merkle", "eschaton-gossip"],
     &["eschaton-ports", "eschaton-client"],
-    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-driver", "eschaton-transfer", "eschaton-chain", "eschaton-regtest"],
+    &[
+        "eschaton-embedded",
+        "eschaton-cql",
+        "eschaton-kafka",
+        "eschaton-driver",
+        "eschaton-transfer",
+        "eschaton-chain",
+        "eschaton-regtest",
+    ],
     &["eschaton-kit"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
     &["eschaton-node", "eschaton-sim"],
@@ -264,7 +272,9 @@ fn key_libraries_are_there_once() {
         *versions.entry(name.trim_matches('"')).or_default() += 1;
     }
     // The types of crate `bitcoin` bring its own secp256k1, which the money's keys are not of.
-    for (name, count) in [("bitcoin", 1), ("bytes", 1), ("prost", 1), ("secp256k1", 2), ("tokio", 1), ("tonic", 1)] {
+    for (name, count) in
+        [("bitcoin", 1), ("bytes", 1), ("prost", 1), ("secp256k1", 2), ("tokio", 1), ("tonic", 1)]
+    {
         assert_eq!(
             versions.get(name),
             Some(&count),
