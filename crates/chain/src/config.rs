@@ -26,8 +26,8 @@ pub enum ConfigError {
 pub struct RpcConfig {
     /// Which chain it must be a node of.
     pub kind: ChainKind,
-    /// `host:port`.
-    pub(crate) address: String,
+    /// `host:port`, without the login.
+    pub address: String,
     /// The login.
     pub credentials: Credentials,
     /// How long one request may take, ms.
