@@ -162,6 +162,11 @@ impl ChainBench for Bench {
         Amount::from_sat(50 * 100_000_000 >> (height / 150).min(63))
     }
 
+    fn blocks_first(&self) -> u32 {
+        // ltcd asks blocks of regtest for their vote on witnesses: three periods of 144.
+        if self.lacks.accepts { 450 } else { 0 }
+    }
+
     fn lacks(&self) -> Lacks {
         self.lacks
     }

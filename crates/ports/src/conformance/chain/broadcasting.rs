@@ -137,7 +137,8 @@ pub(super) async fn a_test_takes_nothing(rig: Rig) {
 
 pub(super) async fn a_package_pays_together(rig: Rig) {
     let coin = rig.coin().await;
-    let parent = spend(&coin, Amount::from_sat(0), 1);
+    // Nodes ask of each transaction what is relayed at all; the parent pays that and no more.
+    let parent = spend(&coin, Amount::from_sat(200), 1);
     let child = spend(&change(&parent), Amount::from_sat(50_000), 2);
     let package = [parent.clone(), child.clone()];
     let handed_in = rig.chain.broadcast_package(&package).await;

@@ -32,6 +32,10 @@ pub trait ChainBench: Send + Sync + 'static {
     fn now_s(&self) -> u32;
     /// Coins of a block by consensus at this height, without fees.
     fn subsidy(&self, height: u32) -> Amount;
+    /// Blocks to mine before anything else, for nodes whose rules begin with some vote of blocks.
+    fn blocks_first(&self) -> u32 {
+        0
+    }
     /// What the node is known to lack; the suite then demands `Unsupported`.
     fn lacks(&self) -> Lacks {
         Lacks::default()
@@ -149,7 +153,9 @@ impl Rig {
     /// A rig on this bench. Mines until there are coins.
     pub(super) async fn new(bench: Arc<dyn ChainBench>) -> Self {
         let chain = bench.chain();
-        Self { bench, chain, coins: Arc::default() }
+        let rig = Self { bench, chain, coins: Arc::default() };
+        rig.mine(rig.bench.blocks_first()).await;
+        rig
     }
 
     /// A coin that is mature at the tip and nobody else has.
@@ -254,7 +260,8 @@ impl Rig {
         coinbase.output.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(bytes) });
         txdata[0] = coinbase;
         let header = Header {
-            version: Version::from_consensus(0x2000_0000),
+            // Votes (BIP 9) for relative locks and for witnesses, where those are still asked for.
+            version: Version::from_consensus(0x2000_0003),
             prev_blockhash: parent.hash,
             merkle_root: TxMerkleNode::all_zeros(),
             time: (before.time + 1).max(self.bench.now_s().saturating_sub(3_600)),
