@@ -24,7 +24,6 @@ const LAYERS: &[&[&str]] = &[
         "eschaton-driver",
         "eschaton-transfer",
         "eschaton-chain",
-        "eschaton-regtest",
     ],
     &["eschaton-kit"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
@@ -59,7 +58,7 @@ const IMPURE_WORDS: &[&str] = &["async ", ".await", "unsafe ", "thread_rng", "Os
 
 /// Implement the ports on real engines.
 const ADAPTERS: &[&str] =
-    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain", "eschaton-regtest"];
+    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain"];
 /// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
 /// hold theirs.
 const WIRING: &[&str] = &[
