@@ -57,8 +57,7 @@ const IMPURE_MODULES: &[&str] = &["env", "fs", "io", "net", "process", "thread",
 const IMPURE_WORDS: &[&str] = &["async ", ".await", "unsafe ", "thread_rng", "OsRng"];
 
 /// Implement the ports on real engines.
-const ADAPTERS: &[&str] =
-    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain"];
+const ADAPTERS: &[&str] = &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain"];
 /// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
 /// hold theirs.
 const WIRING: &[&str] = &[
