@@ -7,16 +7,22 @@ use parking_lot::Mutex;
 /// The blocks that were asked for last, up to a number of bytes.
 pub(crate) struct Blocks {
     bytes_max: usize,
-    kept: Mutex<(usize, LruCache<BlockHash, (usize, Arc<Block>)>)>,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    /// Sum over all blocks, as they were received.
+    bytes: usize,
+    blocks: LruCache<BlockHash, (usize, Arc<Block>)>,
 }
 
 impl Blocks {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, kept: Mutex::new((0, LruCache::new_unbounded())) }
+        Self { bytes_max, kept: Mutex::new(Kept { bytes: 0, blocks: LruCache::new_unbounded() }) }
     }
 
     pub(crate) fn get(&self, hash: &BlockHash) -> Option<Arc<Block>> {
-        self.kept.lock().1.get(hash).map(|(_, block)| block.clone())
+        self.kept.lock().blocks.get(hash).map(|(_, block)| block.clone())
     }
 
     /// Keeps a block that came as this many bytes, and forgets the ones longest unused. One that fills more than half is
@@ -25,7 +31,7 @@ impl Blocks {
         if bytes > self.bytes_max / 2 {
             return;
         }
-        let (sum, blocks) = &mut *self.kept.lock();
+        let Kept { bytes: sum, blocks } = &mut *self.kept.lock();
         *sum += bytes;
         if let Some((replaced, _)) = blocks.insert(hash, (bytes, block.clone())) {
             *sum -= replaced;
@@ -58,9 +64,7 @@ mod tests {
         assert!(blocks.get(&hash(20)).is_none());
         blocks.put(hash(9), 40, &block);
         blocks.put(hash(9), 10, &block);
-        assert_eq!(
-            blocks.kept.lock().0,
-            blocks.kept.lock().1.iter().map(|(_, (bytes, _))| bytes).sum::<usize>()
-        );
+        let kept = blocks.kept.lock();
+        assert_eq!(kept.bytes, kept.blocks.iter().map(|(_, (bytes, _))| bytes).sum::<usize>());
     }
 }

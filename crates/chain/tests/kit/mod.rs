@@ -159,7 +159,7 @@ impl ChainBench for Bench {
 
     fn subsidy(&self, height: u32) -> Amount {
         // Regtest halves every 150 blocks.
-        Amount::from_sat(50 * 100_000_000 >> (height / 150).min(63))
+        Amount::from_sat(5_000_000_000 >> (height / 150).min(63))
     }
 
     fn blocks_first(&self) -> u32 {
