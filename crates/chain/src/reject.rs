@@ -43,6 +43,7 @@ const REASONS: &[(&str, Verdict)] = &[
     ("under the required", Verdict::Refused(RejectClass::FeeTooLow)),
     ("under required", Verdict::Refused(RejectClass::FeeTooLow)),
     ("mempool full", Verdict::Refused(RejectClass::FeeTooLow)),
+    ("due to low fees", Verdict::Refused(RejectClass::FeeTooLow)),
     ("non-final", Verdict::Refused(RejectClass::NotYet)),
     ("non-bip68-final", Verdict::Refused(RejectClass::NotYet)),
     ("not finalized", Verdict::Refused(RejectClass::NotYet)),
@@ -107,6 +108,10 @@ mod tests {
                 Verdict::Refused(FeeTooLow),
             ),
             ("mempool min fee not met, 1 < 2", Verdict::Refused(FeeTooLow)),
+            (
+                "transaction 11 has been rejected by the rate limiter due to low fees",
+                Verdict::Refused(FeeTooLow),
+            ),
             ("txn-mempool-conflict", Verdict::Refused(Conflict)),
             ("mempool-script-verify-flag-failed (Witness program hash mismatch)", Verdict::Refused(Invalid)),
             (

@@ -24,7 +24,7 @@ async fn bitcoind_without_index_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn litecoind_conforms() {
     let config = config(ChainKind::LitecoinRegtest, &address("litecoind"));
-    run(Bench::new(config, Lacks { packages: true, ..Lacks::default() })).await;
+    run(Bench::new(config, Lacks { packages: true, replacement: true, ..Lacks::default() })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

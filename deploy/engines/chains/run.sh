@@ -148,7 +148,7 @@ start() {
     btcd | ltcd)
       options=(-C /dev/null --regtest "--datadir=$run/data" "--logdir=$run/log" -u "$user" -P "$password"
         "--rpclisten=127.0.0.1:$port" "--listen=127.0.0.1:$((port + 1))" --notls --nodnsseed --rejectnonstd
-        --norelaypriority --limitfreerelay=0 "--miningaddr=$miner")
+        --limitfreerelay=0 "--miningaddr=$miner")
       [ "$index" = 1 ] && options+=(--txindex)
       ;;
   esac

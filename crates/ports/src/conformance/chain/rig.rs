@@ -49,10 +49,8 @@ pub struct Lacks {
     pub packages: bool,
     /// `accepts`
     pub accepts: bool,
-    /// Saying who spends an output; `Conflicted { by: None }` is enough.
-    pub spender: bool,
-    /// Relay rules beside the fee.
-    pub standard_rules: bool,
+    /// A higher fee in a second spend's favour: the first that the mempool holds stays.
+    pub replacement: bool,
 }
 
 /// An output of the suite's key.
