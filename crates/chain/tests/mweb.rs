@@ -6,8 +6,9 @@ mod kit;
 
 use std::sync::Arc;
 
+use bitcoin::Txid;
 use eschaton_chain::ChainKind;
-use eschaton_ports::chain::{Chain, ChainEvent, TxStatus, Watched, follow, locate, rescan};
+use eschaton_ports::chain::{BlockRef, Chain, ChainEvent, TxStatus, Watched, follow, locate, rescan};
 use kit::{Node, open};
 use serde_json::json;
 
@@ -54,16 +55,27 @@ async fn blocks_with_an_extension_are_read() {
         }
     }
     assert_eq!(extended, 7);
-    // A transaction that the wallet made of coins inside and outside: if it has a part on the main chain, it is found.
-    if let Some(status) = outside.as_str().and_then(|txid| txid.parse().ok()) {
-        let watched = Watched { txid: status, inputs: Vec::new(), outputs: 1, since: 430 };
-        let status = chain.status(&watched).await.unwrap();
-        assert!(matches!(status, TxStatus::InBlock { .. } | TxStatus::Unknown), "{status:?}");
+    // The ordinary payment, and the last transaction of the block, which settles with the extension. The wallet may have
+    // paid from within the extension; then the payment has no transaction of this id, and the node's own list says so.
+    let paid_at = chain.hash_at(435).await.unwrap().unwrap();
+    let told = node.rpc("getblock", json!([paid_at.to_string(), 1]));
+    let told: Vec<Txid> =
+        told["tx"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().parse().unwrap()).collect();
+    let outside: Txid = outside.as_str().unwrap().parse().unwrap();
+    for txid in [outside, *told.last().unwrap()] {
+        let watched = Watched { txid, inputs: Vec::new(), outputs: 1, since: 430 };
+        let expected = match told.contains(&txid) {
+            true => TxStatus::InBlock { block: BlockRef { height: 435, hash: paid_at }, depth: 4 },
+            false => TxStatus::Unknown,
+        };
+        assert_eq!(chain.status(&watched).await.unwrap(), expected);
     }
     // A reorganisation with the extension active.
     let undone = chain.hash_at(436).await.unwrap().unwrap();
     node.rpc("invalidateblock", json!([undone.to_string()]));
-    node.rpc("generatetoaddress", json!([5, address]));
+    // To another address: an empty block to the same one in the same second is the one just invalidated.
+    let other = node.rpc("getnewaddress", json!([]));
+    node.rpc("generatetoaddress", json!([5, other]));
     let ChainEvent::Disconnected { to, from } = follower.next().await.unwrap() else {
         panic!("no reorganisation")
     };
