@@ -24,7 +24,8 @@ async fn a_node_that_goes_and_comes_back() {
     // It hangs: the call ends all the same.
     node.run(&["pause"]);
     let started = Instant::now();
-    assert!(matches!(chain.tip().await, Err(ChainError::Away { .. })));
+    let hung = chain.tip().await;
+    assert!(matches!(hung, Err(ChainError::Away { .. })), "{hung:?}");
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     node.run(&["resume"]);
     assert_eq!(chain.tip().await.unwrap(), tip);

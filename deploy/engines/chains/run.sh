@@ -76,7 +76,7 @@ unpack() {
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$at/sources.list"
   options=(-qq -o "Dir::Etc::sourcelist=$at/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$at/lists"
     -o "Dir::Cache=$at/cache" -o Dir::State::status=/dev/null)
-  apt-get "${options[@]}" update
+  apt-get "${options[@]}" update || fail "the lists of $suite at $mirror could not be fetched"
   libraries=$(apt-cache "${options[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
     --no-replaces --no-enhances "$package" | grep -E '^lib[a-z0-9.+-]*$' |
     grep -vE '^lib(systemd|pam|selinux|audit|cap-ng|mount|blkid|fdisk|smartcols|uuid|seccomp|apparmor|text-)' | sort -u)
@@ -117,11 +117,9 @@ fetch() {
       btcd | ltcd)
         command -v go >/dev/null || fail "there is no Go; install 1.22 or newer: apt-get install golang-go"
         mkdir -p "$programs/bin"
-        if [ "$kind" = btcd ]; then
-          GOBIN=$programs/bin go install github.com/btcsuite/btcd@v0.26.2
-        else
-          GOBIN=$programs/bin go install github.com/ltcsuite/ltcd@v0.23.6
-        fi
+        local module=github.com/btcsuite/btcd@v0.26.2
+        [ "$kind" = btcd ] || module=github.com/ltcsuite/ltcd@v0.23.6
+        GOBIN=$programs/bin go install "$module" || fail "go could not fetch or build $module; its reason is above"
         ;;
     esac
   fi
@@ -191,10 +189,13 @@ kill9() {
   rm -f "$pid_file"
 }
 
-# pause: stops the node's threads (SIGSTOP): connections stay open, nothing answers.
+# pause: stops the node's threads (SIGSTOP) and waits until they stand: connections stay open, nothing answers.
 pause() {
   need_running
-  kill -STOP "$(cat "$pid_file")"
+  local pid
+  pid=$(cat "$pid_file")
+  kill -STOP "$pid"
+  while grep -h '^State:' /proc/"$pid"/task/*/status 2>/dev/null | grep -qv 'T (stopped)'; do sleep 0.01; done
 }
 
 # resume: lets a paused node go on.
