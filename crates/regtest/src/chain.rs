@@ -14,8 +14,6 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::file::BlockFile;
-#[cfg(feature = "kernel")]
-use crate::kernel::Kernel;
 use crate::ledger::{Ledger, Submitted};
 use crate::mempool::{Mempool, Refusal};
 use crate::{RegtestConfig, RegtestError, mine, standard};
@@ -32,9 +30,7 @@ pub(crate) struct Inner {
     pub(crate) mempool: Mempool,
     file: BlockFile,
     bytes_max: u64,
-    #[cfg(feature = "kernel")]
-    kernel: Kernel,
-    /// A write failed, or the two judges of blocks disagree: memory is ahead of what counts.
+    /// A write failed: memory is ahead of what counts.
     closed: bool,
 }
 
@@ -55,8 +51,6 @@ impl RegtestChain {
             mempool: Mempool::default(),
             file,
             bytes_max: config.bytes_max,
-            #[cfg(feature = "kernel")]
-            kernel: Kernel::open(&config.dir.join("kernel"))?,
             closed: false,
         };
         for (number, bytes) in (1_u64..).zip(&blocks) {
@@ -66,10 +60,8 @@ impl RegtestChain {
                 detail: format!("block {number} of the file is refused: {detail}"),
             };
             let block = decode_block(bytes).map_err(|error| damaged(error.to_string()))?;
-            inner.judge(bytes).map_err(damaged)?;
             inner.ledger.submit(Arc::new(block), None).map_err(damaged)?;
         }
-        inner.agree()?;
         let (tip, _) = watch::channel(inner.ledger.tip().hash);
         Ok(Self { inner: Arc::new(Mutex::new(inner)), clock, tip: Arc::new(tip) })
     }
@@ -160,17 +152,9 @@ impl Inner {
         if self.file.length_with(bytes.len()) > self.bytes_max {
             return Err(RegtestError::Full { bytes_max: self.bytes_max });
         }
-        self.judge(&bytes).map_err(|detail| RegtestError::Block { detail })?;
         let block = Arc::new(block);
         let submitted = self.ledger.submit(block.clone(), Some(now));
-        let submitted = match submitted {
-            Ok(submitted) => submitted,
-            Err(detail) => {
-                self.agree()?;
-                return Err(RegtestError::Block { detail });
-            }
-        };
-        self.agree()?;
+        let submitted = submitted.map_err(|detail| RegtestError::Block { detail })?;
         if let Err(error) = self.file.append(&bytes) {
             self.closed = true;
             return Err(error);
@@ -180,36 +164,6 @@ impl Inner {
             Submitted::Best { undone } if undone.is_empty() => self.mempool.connected(&block),
             Submitted::Best { undone } => self.mempool.reorganised(&undone, &self.ledger),
         }
-        Ok(())
-    }
-
-    /// Bitcoin Core's code on a block.
-    #[cfg(feature = "kernel")]
-    fn judge(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.kernel.process(bytes)
-    }
-
-    #[cfg(not(feature = "kernel"))]
-    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
-    fn judge(&mut self, _bytes: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Both judges see the same chain. If not, one of them is wrong, and nothing more is said.
-    #[cfg(feature = "kernel")]
-    fn agree(&mut self) -> Result<(), RegtestError> {
-        let (ours, core) = (self.ledger.tip().hash, self.kernel.tip());
-        if ours != core {
-            self.closed = true;
-            tracing::error!(%ours, %core, "this chain's rules and bitcoin core's disagree");
-            return Err(RegtestError::Closed);
-        }
-        Ok(())
-    }
-
-    #[cfg(not(feature = "kernel"))]
-    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
-    fn agree(&mut self) -> Result<(), RegtestError> {
         Ok(())
     }
 
@@ -347,13 +301,13 @@ impl Chain for RegtestChain {
             let detail = format!("a target of {target} blocks; possible are 1 to 1008");
             return Err(ChainError::Invalid { detail });
         }
-        self.look()?;
+        drop(self.look()?);
         let rate = FeeRate::from_sat_per_kwu(standard::RELAY_SAT_PER_KVB.div_ceil(4));
         Ok(FeeEstimate { rate, source: FeeSource::Floor })
     }
 
     async fn changed(&self, seen: BlockHash) -> Result<(), ChainError> {
-        self.look()?;
+        drop(self.look()?);
         let mut tip = self.tip.subscribe();
         // The sender lives as long as this chain does; an end of the wait is no error either.
         let _ = tokio::time::timeout(WAIT, tip.wait_for(|hash| *hash != seen)).await;

@@ -1,15 +1,12 @@
 //! A private Bitcoin chain in process, on which everything works that works on a node's: blocks are durable before they
 //! are shown, a reorganisation is a longer branch, a mempool replaces by fee.
 //!
-//! With feature `kernel` every block and script is checked by Bitcoin Core's own code besides the rules here. Without it
-//! only spends of plain keys can be checked ([`CHECKS`]), so every other spend is refused: nothing invalid is taken, but
-//! contracts need the feature.
+//! Only spends of plain keys are checked ([`CHECKS`]), and every other spend is refused: nothing invalid is taken, and
+//! contracts need a real node.
 
 mod chain;
 mod error;
 mod file;
-#[cfg(feature = "kernel")]
-mod kernel;
 mod ledger;
 mod mempool;
 mod mine;

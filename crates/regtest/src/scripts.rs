@@ -1,25 +1,17 @@
 use bitcoin::{Transaction, TxOut};
 
-/// What is checked of scripts in this build, for people.
-#[cfg(feature = "kernel")]
-pub const CHECKS: &str = "all blocks and scripts, by Bitcoin Core's consensus code";
-/// What is checked of scripts in this build, for people.
-#[cfg(not(feature = "kernel"))]
-pub const CHECKS: &str = "spends of plain keys (P2PKH, P2WPKH, P2TR by key); every other spend is refused, build with feature kernel for those";
+/// What is checked of scripts, for people.
+pub const CHECKS: &str = "spends of plain keys (P2PKH, P2WPKH, P2TR by key); every other spend is refused";
 
 /// Whether a transaction may spend these outputs, one for each input in order. The error says why not.
 pub(crate) fn check(transaction: &Transaction, spent: &[TxOut]) -> Result<(), String> {
     if transaction.input.len() != spent.len() {
         return Err("inputs and spent outputs differ in number".to_owned());
     }
-    #[cfg(feature = "kernel")]
-    return crate::kernel::check_scripts(transaction, spent);
-    #[cfg(not(feature = "kernel"))]
     plain::check(transaction, spent)
 }
 
-/// Signatures of plain keys, and nothing else. Also built for tests, which compare it with Bitcoin Core's code.
-#[cfg(any(test, not(feature = "kernel")))]
+/// Signatures of plain keys, and nothing else.
 mod plain {
     use bitcoin::hashes::Hash;
     use bitcoin::script::Instruction;
@@ -98,7 +90,7 @@ mod plain {
                 .verify_schnorr(bytes, &Message::from_digest(hash.to_byte_array()), &key)
                 .map_err(|_| "the signature does not fit");
         }
-        Err("a script that this build cannot check")
+        Err("a script that this chain cannot check")
     }
 
     fn pushed<'a, E>(part: Result<Instruction<'a>, E>) -> Option<&'a [u8]> {
@@ -126,7 +118,7 @@ mod plain {
     }
 }
 
-#[cfg(all(test, feature = "kernel"))]
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
@@ -191,10 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_check_takes_nothing_that_bitcoin_core_refuses() {
+    fn any_bit_that_is_changed_is_refused() {
         let (transaction, spent) = signed();
         assert_eq!(plain::check(&transaction, &spent), Ok(()));
-        assert_eq!(crate::kernel::check_scripts(&transaction, &spent), Ok(()));
         let bytes = bitcoin::consensus::serialize(&transaction);
         let mut refused = 0;
         for bit in 0..bytes.len() * 8 {
@@ -204,11 +195,8 @@ mod tests {
             if changed.input.len() != 3 {
                 continue;
             }
-            let core = crate::kernel::check_scripts(&changed, &spent);
-            if plain::check(&changed, &spent).is_ok() {
-                assert_eq!(core, Ok(()), "bit {bit}");
-            }
-            refused += u32::from(core.is_err());
+            assert!(check(&changed, &spent).is_err(), "bit {bit}");
+            refused += 1;
         }
         assert!(refused > 1_000, "{refused}");
         let mut cheaper = spent.clone();

@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "eschaton-driver",
         "eschaton-transfer",
         "eschaton-chain",
+        "eschaton-regtest",
     ],
     &["eschaton-kit"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
@@ -57,7 +58,8 @@ const IMPURE_MODULES: &[&str] = &["env", "fs", "io", "net", "process", "thread",
 const IMPURE_WORDS: &[&str] = &["async ", ".await", "unsafe ", "thread_rng", "OsRng"];
 
 /// Implement the ports on real engines.
-const ADAPTERS: &[&str] = &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain"];
+const ADAPTERS: &[&str] =
+    &["eschaton-embedded", "eschaton-cql", "eschaton-kafka", "eschaton-chain", "eschaton-regtest"];
 /// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
 /// hold theirs.
 const WIRING: &[&str] = &[
