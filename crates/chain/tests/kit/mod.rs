@@ -106,12 +106,18 @@ pub(crate) struct Bench {
     kind: ChainKind,
     address: String,
     lacks: Lacks,
+    blocks_first: u32,
 }
 
 impl Bench {
     pub(crate) fn new(config: RpcConfig, lacks: Lacks) -> Arc<Self> {
+        Self::after(0, config, lacks)
+    }
+
+    /// One whose node needs this many blocks before its rules are all in force.
+    pub(crate) fn after(blocks_first: u32, config: RpcConfig, lacks: Lacks) -> Arc<Self> {
         let (kind, address) = (config.kind, config.address().to_owned());
-        Arc::new(Self { chain: open(config), kind, address, lacks })
+        Arc::new(Self { chain: open(config), kind, address, lacks, blocks_first })
     }
 
     async fn submit(&self, hex: String) -> Value {
@@ -163,8 +169,7 @@ impl ChainBench for Bench {
     }
 
     fn blocks_first(&self) -> u32 {
-        // ltcd asks blocks of regtest for their vote on witnesses: three periods of 144.
-        if self.lacks.accepts { 450 } else { 0 }
+        self.blocks_first
     }
 
     fn lacks(&self) -> Lacks {
