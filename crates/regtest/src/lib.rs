@@ -1,8 +1,9 @@
-//! A private Bitcoin chain in process, on which everything works that works on a node's: blocks are durable before they
-//! are shown, a reorganisation is a longer branch, a mempool replaces by fee.
+//! A private Bitcoin chain in process that keeps the promises of the chain port: blocks are durable before they are shown, a
+//! reorganisation is a longer branch, a mempool replaces by fee.
 //!
-//! Only spends of plain keys are checked ([`CHECKS`]), and every other spend is refused: nothing invalid is taken, and
-//! contracts need a real node.
+//! Of scripts only spends of plain keys are checked ([`CHECKS`]), and every other spend is refused: contracts need a real
+//! node. Of the rules of blocks the bound on signature operations is missing, so a block that was handed in may hold more
+//! of them than Bitcoin allows.
 
 mod chain;
 mod error;
