@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod ambient;
+pub mod chain;
 pub mod log;
 pub mod store;
 

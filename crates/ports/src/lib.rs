@@ -4,6 +4,7 @@
 //! their engine natively; a port never imitates one.
 
 mod ambient;
+pub mod chain;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod log;
