@@ -173,7 +173,9 @@ mod cluster {
 #[test]
 fn only_who_signs_or_issues_needs_keys() {
     let needed = |services: &str, more: &str| {
-        let text = format!("services = '{services}'\n{more}\n[kafka]\n[cql]\n");
+        let text = format!(
+            "services = '{services}'\n{more}\n[kafka]\nbootstrap = 'k:9092'\n[cql]\nnodes = ['c:9042']\n"
+        );
         let layers = layers(&text, &[], &[]);
         let settings = layers.settings().unwrap();
         settings.node(&layers).unwrap();
