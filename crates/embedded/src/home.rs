@@ -296,7 +296,8 @@ fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or_default()
     };
     let kind = match field("eschaton") {
-        "log" => field("shards").parse().ok().map(|shards| Kind::Log { shards }),
+        // A number that does not parse is found below, where the header is written back.
+        "log" => Some(Kind::Log { shards: field("shards").parse().unwrap_or(0) }),
         "store" => Some(Kind::Store),
         _ => None,
     };

@@ -42,6 +42,50 @@ async fn a_directory_has_one_owner_and_one_kind() {
     assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn a_store_of_another_format_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap());
+    let header = dir.path().join("header");
+    let written = std::fs::read_to_string(&header).unwrap();
+    for (format, advice) in [("1", "delete the directory and start again"), ("3", "use a newer program")] {
+        let other = written.replace("\nformat 2\n", &format!("\nformat {format}\n"));
+        assert_ne!(other, written);
+        std::fs::write(&header, other).unwrap();
+        let error = EmbeddedStore::open(dir.path(), &StoreOptions::default()).err().unwrap();
+        assert!(matches!(error, OpenError::Foreign { .. }) && error.to_string().contains(advice), "{error}");
+    }
+}
+
+/// Large tables are cut by their keys' first byte.
+#[tokio::test]
+async fn a_scan_gives_all_rows_in_key_order_wherever_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), &StoreOptions::default()).unwrap().0;
+    let keys: Vec<Bytes> =
+        (0..=255_u8).flat_map(|first| [0, 9].map(|second| vec![first, second].into())).collect();
+    let rows = keys.iter().rev().map(|key| RowChange {
+        table: Table::Outputs,
+        key: key.clone(),
+        value: Some(key.clone()),
+    });
+    let watermark = Watermark { sequence: 1, input_next: 1 };
+    let batch = StoreBatch { worker: "w".into(), family: Family::Ledger, watermark, rows: rows.collect() };
+    store.apply(batch).await.unwrap();
+    for limit in [1, 7, 64, 1_000] {
+        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
+        loop {
+            let page = store.scan(Table::Outputs, b"", after.as_deref(), limit).await.unwrap();
+            found.extend(page.rows.into_iter().map(|(key, _)| key));
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        assert_eq!(found, keys, "{limit} rows a page");
+    }
+    let page = store.scan(Table::Outputs, &[0x7f], None, 10).await.unwrap();
+    assert_eq!(page.rows.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), keys[254..256]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_write_at_once_while_tables_are_flushed() {
     let dir = tempfile::tempdir().unwrap();

@@ -124,7 +124,7 @@ pub(crate) fn invalid(detail: String) -> LogError {
 }
 
 /// The library's code of an error.
-fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+pub(crate) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         KafkaError::Transaction(error) => Some(error.code()),
         other => other.rdkafka_error_code(),

@@ -184,6 +184,25 @@ fn hasty(broker: &kit::Broker) -> KafkaConfig {
     }
 }
 
+/// A broker of the test's own, one at a time, since two that start at once starve each other on few cores; and a hasty
+/// log on it, whose first inputs are there and whose broker has made what its first transaction needs.
+async fn alone(port: u16, inputs: usize) -> (kit::Broker, tokio::sync::MutexGuard<'static, ()>, KafkaConfig) {
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let turn = ONE.lock().await;
+    let broker = kit::Broker::start(port);
+    let config = hasty(&broker);
+    let patient =
+        KafkaConfig { topic_prefix: config.topic_prefix.clone(), ..KafkaConfig::new(broker.address(), 2) };
+    migrate(&patient, 1).await.unwrap();
+    let log = kit::open(&patient).await;
+    if inputs > 0 {
+        log.append((0..inputs).map(|n| record(LEDGER_0, format!("{n}"))).collect()).await.unwrap();
+    }
+    let mut claim = log.claim("worker", &[LEDGER_0]).await.unwrap();
+    claim.commit(Vec::new(), &[(LEDGER_0, 0)]).await.unwrap();
+    (broker, turn, config)
+}
+
 /// Answers each input with an output, ten at a time, and claims again after each passing trouble. Ends after
 /// `count` inputs; gives how often it claimed.
 async fn work(log: Arc<KafkaLog>, count: usize) -> usize {
@@ -253,12 +272,8 @@ async fn judge(config: &KafkaConfig, acknowledged: &[String]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_stands_still_loses_and_repeats_nothing() {
-    let broker = kit::Broker::start(29_192);
-    let config = hasty(&broker);
-    migrate(&config, 1).await.unwrap();
+    let (broker, _turn, config) = alone(29_192, 200).await;
     let log = Arc::new(kit::open(&config).await);
-    let inputs = (0..200).map(|n| record(LEDGER_0, format!("{n}"))).collect();
-    log.append(inputs).await.unwrap();
     let mut claim = log.claim("worker", &[LEDGER_0]).await.unwrap();
     claim.commit(vec![record(DECISIONS_0, "0")], &[(LEDGER_0, 1)]).await.unwrap();
 
@@ -290,9 +305,7 @@ async fn a_broker_that_stands_still_loses_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_loses_and_repeats_nothing() {
-    let broker = kit::Broker::start(29_292);
-    let config = hasty(&broker);
-    migrate(&config, 1).await.unwrap();
+    let (broker, _turn, config) = alone(29_292, 0).await;
     let log = Arc::new(kit::open(&config).await);
     let count = 1_000;
     let feeding = tokio::spawn(feed(log.clone(), count));

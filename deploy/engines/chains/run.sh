@@ -41,20 +41,9 @@ case "$kind" in
   bitcoind | btcd) miner=$miner_bitcoin ;;
   *) miner=$miner_litecoin ;;
 esac
-
-fail() {
-  echo "$kind: $*" >&2
-  exit 1
-}
-
-# Whether this script's child, or the node that an earlier call started, runs.
-running() {
-  [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null
-}
-
-need_running() {
-  running || fail "no node runs from $run; start one: $0 $kind start"
-}
+engine=$kind what=node self="$0 $kind"
+# shellcheck source=deploy/engines/process.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../process.sh"
 
 # rpc METHOD [JSON-PARAMS]: the node's answer as it came.
 rpc() {
@@ -163,45 +152,6 @@ start() {
     sleep 0.25
   done
   fail "the node does not answer on port $port after 60 s; see $run/node.log"
-}
-
-# stop: asks the node to end and waits for it, 60 s at most. Fine when none runs.
-stop() {
-  running || { echo "no node runs from $run"; return; }
-  local pid
-  pid=$(cat "$pid_file")
-  kill -CONT "$pid"
-  kill "$pid"
-  for _ in $(seq 1 300); do
-    kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return; }
-    sleep 0.2
-  done
-  fail "process $pid does not end; $0 $kind kill9 ends it the hard way"
-}
-
-# kill9: ends the node as a crash would, and waits until it is gone.
-kill9() {
-  need_running
-  local pid
-  pid=$(cat "$pid_file")
-  kill -KILL "$pid"
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
-  rm -f "$pid_file"
-}
-
-# pause: stops the node's threads (SIGSTOP) and waits until they stand: connections stay open, nothing answers.
-pause() {
-  need_running
-  local pid
-  pid=$(cat "$pid_file")
-  kill -STOP "$pid"
-  while grep -h '^State:' /proc/"$pid"/task/*/status 2>/dev/null | grep -qv 'T (stopped)'; do sleep 0.01; done
-}
-
-# resume: lets a paused node go on.
-resume() {
-  need_running
-  kill -CONT "$(cat "$pid_file")"
 }
 
 # wipe: deletes this instance's data and logs. Programs stay.

@@ -23,11 +23,9 @@ data=${KAFKA_DATA:-$run/data}
 pid_file=$run/pid
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 password=eschaton-secret
-
-fail() {
-  echo "kafka: $*" >&2
-  exit 1
-}
+engine=kafka what=broker self=$0
+# shellcheck source=deploy/engines/process.sh
+. "$here/../process.sh"
 
 # Java 17 or newer, as Kafka 4 demands it.
 need_java() {
@@ -35,15 +33,6 @@ need_java() {
   local major
   major=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
   [ "${major:-0}" -ge 17 ] || fail "Java ${major:-of an unknown version} is too old; apt-get install openjdk-17-jre-headless, or set JAVA_HOME"
-}
-
-# The broker's process id, if it runs.
-running() {
-  [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null
-}
-
-need_running() {
-  running || fail "no broker runs from $run; start one: $0 start"
 }
 
 # Runs one of Kafka's Java classes with the arguments that follow.
@@ -142,42 +131,6 @@ start() {
     sleep 0.25
   done
   fail "the broker does not listen on port $port after 60 s; see $run/broker.log"
-}
-
-# stop: asks the broker to end and waits for it, 60 s at most. Fine when none runs.
-stop() {
-  running || { echo "no broker runs from $run"; return; }
-  local pid
-  pid=$(cat "$pid_file")
-  kill -CONT "$pid"
-  kill "$pid"
-  for _ in $(seq 1 300); do
-    kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return; }
-    sleep 0.2
-  done
-  fail "process $pid does not end; $0 kill9 ends it the hard way"
-}
-
-# kill9: ends the broker as a crash would, and waits until it is gone.
-kill9() {
-  need_running
-  local pid
-  pid=$(cat "$pid_file")
-  kill -KILL "$pid"
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
-  rm -f "$pid_file"
-}
-
-# pause: stops the broker's threads (SIGSTOP): connections stay open, nothing answers.
-pause() {
-  need_running
-  kill -STOP "$(cat "$pid_file")"
-}
-
-# resume: lets a paused broker go on.
-resume() {
-  need_running
-  kill -CONT "$(cat "$pid_file")"
 }
 
 # wipe: deletes this instance's data, certificates and logs. Jars stay.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::error::{words, words_of};
+use crate::error::{code, words, words_of};
 
 /// Why a transaction was not committed.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) fn classify(
         KafkaError::Transaction(error) => Some(error),
         _ => None,
     };
-    let code = transaction.map_or_else(|| error.rdkafka_error_code(), |error| Some(error.code()));
+    let code = code(error);
     if fatal.is_some() || transaction.is_some_and(|error| error.is_fatal()) {
         let fenced = code.is_some_and(is_fence) || fatal.as_ref().is_some_and(|(code, _)| is_fence(*code));
         // The coordinator also raises the epoch when it aborts a transaction that was open for too long.
