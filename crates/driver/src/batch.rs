@@ -36,7 +36,7 @@ impl<I: Send> Batch<I> {
     /// The declared rows that `overlay` knows, and what is missing of them.
     pub(crate) fn known(
         &mut self,
-        overlay: impl Fn(&(Table, Bytes)) -> Option<Option<Bytes>>,
+        mut overlay: impl FnMut(&(Table, Bytes)) -> Option<Option<Bytes>>,
     ) -> (Rows, Missing) {
         let mut rows = Rows::default();
         let mut missing = Missing::default();

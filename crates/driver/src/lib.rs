@@ -7,6 +7,7 @@
 //! `changes`, and decides nothing again.
 
 mod batch;
+mod cache;
 mod error;
 mod opening;
 mod planted;

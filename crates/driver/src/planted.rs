@@ -19,6 +19,8 @@ pub enum PlantedBug {
     CountsRecords,
     /// A row leaves the overlay with the first batch that holds it, though a later one changed it again.
     ForgetsNewer,
+    /// A cached row stays as it was when it is written again.
+    StaleCache,
 }
 
 /// What is planted in one worker. Without feature `planted-bugs` there is no way to make any but the

@@ -8,8 +8,10 @@ use eschaton_core::Table;
 use eschaton_ports::{Clock, Store, StoreBatch, StoreError};
 use futures::future::BoxFuture;
 
+use crate::cache::Cache;
 use crate::planted::{Planted, PlantedBug};
 use crate::trouble::retrying;
+use crate::worker::Limits;
 
 /// Rows of about this many fit one write; a single batch may hold more.
 const WRITE_ROWS: usize = 8_192;
@@ -33,6 +35,8 @@ pub(crate) struct Unwritten {
     writing: Option<Writing>,
     /// The newest value of each such row, and the number of the batch that made it.
     overlay: HashMap<At, (u64, Option<Bytes>)>,
+    /// Where rows go from the overlay.
+    cache: Cache,
     /// Of the last batch that was put here.
     number: u64,
     failed: Option<StoreError>,
@@ -51,30 +55,31 @@ impl Unwritten {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        retry_ms: u64,
+        limits: Limits,
         group: String,
-        rows_max: usize,
         planted: Planted,
     ) -> Self {
         Self {
             store,
             clock,
-            retry_ms,
+            retry_ms: limits.retry_ms,
             group,
-            rows_max,
+            rows_max: limits.unwritten_rows,
             waiting: VecDeque::new(),
             rows: 0,
             writing: None,
             overlay: HashMap::new(),
+            cache: Cache::new(limits.cache_bytes),
             number: 0,
             failed: None,
             planted,
         }
     }
 
-    /// The row as a committed batch left it that the store may lack.
-    pub(crate) fn get(&self, at: &At) -> Option<Option<Bytes>> {
-        self.overlay.get(at).map(|(_, value)| value.clone())
+    /// The row as a committed batch left it, if the store may lack that or it is still remembered.
+    pub(crate) fn get(&mut self, at: &At) -> Option<Option<Bytes>> {
+        let known = self.overlay.get(at).map(|(_, value)| value.clone());
+        known.filter(|_| !self.planted.has(PlantedBug::NoOverlay)).or_else(|| self.cache.get(at))
     }
 
     /// Takes a committed batch. Its rows have different keys.
@@ -82,7 +87,11 @@ impl Unwritten {
         self.number += 1;
         self.rows += batch.rows.len();
         for row in &batch.rows {
-            self.overlay.insert((row.table, row.key.clone()), (self.number, row.value.clone()));
+            let at = (row.table, row.key.clone());
+            if !self.planted.has(PlantedBug::StaleCache) {
+                self.cache.forget(&at);
+            }
+            self.overlay.insert(at, (self.number, row.value.clone()));
         }
         self.waiting.push_back(batch);
     }
@@ -112,24 +121,22 @@ impl Unwritten {
 
     /// Waits until another batch may come.
     pub(crate) async fn room(&mut self) -> Result<(), StoreError> {
-        poll_fn(|context| {
-            let all = self.poll(context);
-            match self.failed.take() {
-                Some(error) => Poll::Ready(Err(error)),
-                None if self.rows < self.rows_max || all.is_ready() => Poll::Ready(Ok(())),
-                None => Poll::Pending,
-            }
-        })
-        .await
+        self.until(|this| this.rows < this.rows_max).await
     }
 
     /// Waits until all is in the store.
     pub(crate) async fn flush(&mut self) -> Result<(), StoreError> {
+        self.until(|_| false).await
+    }
+
+    /// Writes until it is enough, or all is in the store.
+    async fn until(&mut self, enough: impl Fn(&Self) -> bool) -> Result<(), StoreError> {
         poll_fn(|context| {
             let all = self.poll(context);
             match self.failed.take() {
                 Some(error) => Poll::Ready(Err(error)),
-                None => all.map(Ok),
+                None if enough(self) || all.is_ready() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
             }
         })
         .await
@@ -152,8 +159,11 @@ impl Unwritten {
                 self.rows -= writing.rows;
                 let forgets = self.planted.has(PlantedBug::ForgetsNewer);
                 for at in writing.keys {
-                    if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets) {
-                        self.overlay.remove(&at);
+                    if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets)
+                        && let Some((_, value)) = self.overlay.remove(&at)
+                        && (!self.planted.has(PlantedBug::StaleCache) || self.cache.get(&at).is_none())
+                    {
+                        self.cache.insert(at, value);
                     }
                 }
             }
@@ -173,14 +183,17 @@ impl Unwritten {
         }
         let number = self.number - self.waiting.len() as u64;
         let mut batch = batches.pop()?;
-        let mut keys: HashSet<At> = batch.rows.iter().map(|row| (row.table, row.key.clone())).collect();
+        let mut newer: HashSet<At> = batch.rows.iter().map(|row| (row.table, row.key.clone())).collect();
         while let Some(older) = batches.pop() {
-            batch.rows.extend(older.rows.into_iter().filter(|row| keys.insert((row.table, row.key.clone()))));
+            let own = older.rows.into_iter().filter(|row| newer.insert((row.table, row.key.clone())));
+            batch.rows.extend(own);
         }
+        // In the batch's order, which decides what the cache gives up first: the same in every run.
+        let keys = batch.rows.iter().map(|row| (row.table, row.key.clone())).collect();
         let (store, clock, group) = (self.store.clone(), self.clock.clone(), self.group.clone());
         let retry_ms = self.retry_ms;
         let write =
             async move { retrying(clock.as_ref(), retry_ms, &group, || store.apply(batch.clone())).await };
-        Some(Writing { write: Box::pin(write), keys: keys.into_iter().collect(), rows, number })
+        Some(Writing { write: Box::pin(write), keys, rows, number })
     }
 }

@@ -46,6 +46,8 @@ pub struct Limits {
     pub changes_bytes: usize,
     /// Rows that are committed and not yet in the store; with this many, the next batch waits.
     pub unwritten_rows: usize,
+    /// About the most bytes of written rows to remember, so that they need not be read again. 0: none.
+    pub cache_bytes: usize,
     /// Pause between attempts when the store does not answer, in milliseconds.
     pub retry_ms: u64,
 }
@@ -57,6 +59,7 @@ impl Default for Limits {
             batch_bytes: 512 << 10,
             changes_bytes: 2 << 20,
             unwritten_rows: 16_384,
+            cache_bytes: 0,
             retry_ms: 100,
         }
     }
@@ -145,8 +148,7 @@ impl<H: Host> Worker<H> {
             .increment(reapplied);
         tracing::info!(worker = name, next, reapplied, log_time, took_ms, "worker opened");
         let (store, clock, limits) = (spec.store.clone(), spec.clock.clone(), spec.limits);
-        let unwritten =
-            Unwritten::new(store, clock, limits.retry_ms, spec.group.clone(), limits.unwritten_rows, planted);
+        let unwritten = Unwritten::new(store, clock, limits, spec.group.clone(), planted);
         Ok(Self { spec, planted, name, core, claim, next, log_time, seen, reapplied, unwritten })
     }
 
@@ -219,9 +221,9 @@ impl<H: Host> Worker<H> {
             metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
                 .increment(repeats);
         }
-        let (spec, hidden) = (&self.spec, self.planted.has(PlantedBug::NoOverlay));
+        let spec = &self.spec;
         // What is not in the overlay now is in the store already.
-        let (mut rows, missing) = batch.known(|at| self.unwritten.get(at).filter(|_| !hidden));
+        let (mut rows, missing) = batch.known(|at| self.unwritten.get(at));
         let fetch = async |table, keys: &[Bytes]| spec.retrying(|| spec.store.get_many(table, keys)).await;
         self.unwritten.during(missing.fetch(&mut rows, fetch)).await?;
         let mut stepped = Stepped {

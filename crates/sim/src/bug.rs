@@ -27,7 +27,7 @@ pub enum Bug {
 
 impl Bug {
     /// All, with the names that the command line takes.
-    pub const ALL: [(&'static str, Bug); 17] = [
+    pub const ALL: [(&'static str, Bug); 18] = [
         ("rows-before-commit", Bug::Driver(PlantedBug::RowsBeforeCommit)),
         ("no-deduplication", Bug::Driver(PlantedBug::NoDeduplication)),
         ("wall-clock", Bug::Driver(PlantedBug::WallClock)),
@@ -36,6 +36,7 @@ impl Bug {
         ("no-overlay", Bug::Driver(PlantedBug::NoOverlay)),
         ("counts-records", Bug::Driver(PlantedBug::CountsRecords)),
         ("forgets-newer", Bug::Driver(PlantedBug::ForgetsNewer)),
+        ("stale-cache", Bug::Driver(PlantedBug::StaleCache)),
         ("reply-before-commit", Bug::ReplyBeforeCommit),
         ("missing-fsync", Bug::MissingFsync),
         ("zombie-commits", Bug::ZombieCommits),

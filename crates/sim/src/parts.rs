@@ -68,6 +68,7 @@ pub(crate) async fn open_shard(
             batch_records: profile.batch_records,
             changes_bytes: profile.changes_bytes,
             retry_ms: 5,
+            cache_bytes: profile.cache_bytes,
             ..Limits::default()
         },
         observer: None,

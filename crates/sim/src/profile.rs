@@ -35,6 +35,8 @@ pub(crate) struct Profile {
     /// The store writes a batch's rows one by one, as in a cluster; otherwise at once.
     pub(crate) rows_singly: bool,
     pub(crate) faults: Faults,
+    /// Of each worker's cache of rows.
+    pub(crate) cache_bytes: usize,
 }
 
 /// In parts per million: of polls for crashes, of operations for ports.
@@ -91,6 +93,7 @@ impl Profile {
             transaction_ms: dice.pick(&[100, 1_000, 10_000], 1_000),
             rows_singly: dice.percent(60),
             faults: Faults::from(dice),
+            cache_bytes: dice.pick(&[0, 1_000, 10_000, 16 << 20], 10_000),
         }
     }
 }

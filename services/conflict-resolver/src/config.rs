@@ -9,6 +9,8 @@ pub struct ResolverConfig {
     pub window_ms: u64,
     /// How often to look whether a shard waits for log time, ms.
     pub tick_ms: u64,
+    /// Bytes of written rows that each shard's worker remembers.
+    pub cache_bytes: usize,
 }
 
 impl ResolverConfig {

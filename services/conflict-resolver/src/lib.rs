@@ -9,7 +9,6 @@ mod worker;
 
 use eschaton_driver::{Limits, Worker, WorkerSpec};
 use eschaton_kit::{Duty, Health, Ports, StepSpans, Urgency, WorkerThread, staff, supervise};
-use eschaton_ledger::LedgerConfig;
 use eschaton_ports::{Topic, TopicPartition};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +32,7 @@ impl Resolver {
         let duty = Duty { group: GROUP, topic: Topic::Ledger, partitions: config.shards };
         let start = {
             let (config, ports, health, gauges) = (*config, ports.clone(), health.clone(), gauges.clone());
-            move |shard, stop| work(shard, config.ledger(shard), &ports, &health, &gauges, stop)
+            move |shard, stop| work(shard, config, &ports, &health, &gauges, stop)
         };
         let (log, clock) = (ports.log.clone(), ports.clock.clone());
         let shards = tokio::spawn(staff(duty, log, clock, health.clone(), stop.clone(), start));
@@ -59,7 +58,7 @@ impl Resolver {
 /// One shard's worker, on a thread of its own.
 fn work(
     shard: u32,
-    ledger: LedgerConfig,
+    config: ResolverConfig,
     ports: &Ports,
     health: &Health,
     gauges: &Arc<[ShardGauges]>,
@@ -73,11 +72,11 @@ fn work(
                 group: GROUP.to_owned(),
                 input: TopicPartition { topic: Topic::Ledger, partition: shard },
                 changes: Topic::Changes,
-                host: LedgerHost::new(ledger, gauges.clone()),
+                host: LedgerHost::new(config.ledger(shard), gauges.clone()),
                 log: ports.log.clone(),
                 store: ports.store.clone(),
                 clock: ports.clock.clone(),
-                limits: Limits::default(),
+                limits: Limits { cache_bytes: config.cache_bytes, ..Limits::default() },
                 observer: Some(Arc::new(StepSpans("conflict-resolver.step"))),
             };
             let mut worker = Worker::open(spec).await?;

@@ -71,7 +71,7 @@ fn store(dir: &Path) -> Arc<dyn Store> {
 }
 
 fn spec(log: &Arc<dyn Log>, store: &Arc<dyn Store>) -> WorkerSpec<LedgerHost> {
-    let config = ResolverConfig { shards: 1, window_ms: 0, tick_ms: 20 };
+    let config = ResolverConfig { shards: 1, window_ms: 0, tick_ms: 20, cache_bytes: 0 };
     WorkerSpec {
         group: GROUP.to_owned(),
         input: LEDGER,

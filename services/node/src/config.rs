@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub checkpoint_ms: u64,
     /// How long engines that are away are waited for at the start, seconds.
     pub engines_wait_s: u64,
+    /// Rows that each shard's resolver remembers, bytes. The embedded store has a cache of its own.
+    pub shard_cache_bytes: usize,
 }
 
 impl NodeConfig {
@@ -75,6 +77,7 @@ impl NodeConfig {
             trace_one_in: 0,
             checkpoint_ms: 100,
             engines_wait_s: 600,
+            shard_cache_bytes: 0,
         }
     }
 

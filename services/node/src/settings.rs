@@ -51,6 +51,8 @@ pub struct Settings {
     pub checkpoint_ms: u64,
     /// In a cluster: how long engines that are away are waited for at the start, seconds, 0 to 86,400.
     pub engines_wait_s: u64,
+    /// In a cluster: memory in which the resolver of each shard keeps rows that it wrote, MiB, 0 to 4,096.
+    pub shard_cache_mib: u64,
     /// Collector of traces (OTLP over gRPC); none unless given.
     pub otlp: Option<String>,
     /// Trace every n-th submission; 0 only those whose caller asks for it.
@@ -82,6 +84,7 @@ impl Default for Settings {
             undecided_max: 16_384,
             checkpoint_ms: 100,
             engines_wait_s: 600,
+            shard_cache_mib: 16,
             otlp: None,
             trace_one_in: 0,
             log: "warn".to_owned(),
@@ -137,6 +140,7 @@ impl Settings {
             ("undecided_max", u64::from(self.undecided_max), 16, 1_000_000),
             ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
             ("engines_wait_s", self.engines_wait_s, 0, 86_400),
+            ("shard_cache_mib", self.shard_cache_mib, 0, 4_096),
         ] {
             if !(least..=most).contains(&value) {
                 wrong.push(layers.wrong(key, format!("it must be {least} to {most}")));
@@ -159,6 +163,11 @@ impl Settings {
         };
         let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
+        let shard_cache_mib = match &engines {
+            Some(Engines::Embedded { .. }) | None => 0,
+            #[cfg(feature = "cluster")]
+            Some(Engines::Cluster { .. }) => usize::try_from(self.shard_cache_mib).unwrap_or(0),
+        };
         match engines {
             Some(engines) if wrong.is_empty() => Ok(NodeConfig {
                 services: self.services.clone(),
@@ -175,6 +184,7 @@ impl Settings {
                 trace_one_in: self.trace_one_in,
                 checkpoint_ms: self.checkpoint_ms,
                 engines_wait_s: self.engines_wait_s,
+                shard_cache_bytes: shard_cache_mib << 20,
             }),
             _ => Err(wrong),
         }

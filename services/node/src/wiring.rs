@@ -84,8 +84,12 @@ impl Node {
         let native_issuer = config.native_issuer.or_else(|| issuer.as_ref().map(|key| key.address()));
         let rules = Rules { network: config.network, native_issuer };
         let (stop_serving, stop_working) = (CancellationToken::new(), CancellationToken::new());
-        let resolver_config =
-            ResolverConfig { shards: config.shards, window_ms: config.window_ms, tick_ms: 20 };
+        let resolver_config = ResolverConfig {
+            shards: config.shards,
+            window_ms: config.window_ms,
+            tick_ms: 20,
+            cache_bytes: config.shard_cache_bytes,
+        };
         let resolver = config
             .services
             .has(Service::ConflictResolver)
