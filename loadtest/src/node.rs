@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ pub(crate) struct NodeArgs {
     #[arg(long)]
     undecided_max: usize,
     #[arg(long)]
-    metrics: Option<std::net::SocketAddr>,
+    metrics: Option<SocketAddr>,
 }
 
 /// A whole node on the embedded engines.
@@ -37,23 +38,20 @@ pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
         undecided_max: args.undecided_max,
         ..NodeConfig::new(args.data_dir)
     };
-    if let Some(metrics) = args.metrics {
-        telemetry(metrics)?;
-    }
-    serve_until_told(config).await
+    let metrics = args.metrics.map(telemetry).transpose()?;
+    serve_until_told(config, metrics).await
 }
 
 /// Metrics, and messages on standard error.
-pub(crate) fn telemetry(metrics: std::net::SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn telemetry(metrics: SocketAddr) -> anyhow::Result<SocketAddr> {
     let log = std::env::var("ESCHATON_LOADTEST_LOG").unwrap_or_else(|_| "warn".to_owned());
-    Telemetry::start(&TelemetryConfig { metrics, otlp: None, log, log_json: false })?;
-    Ok(())
+    Ok(Telemetry::start(&TelemetryConfig { metrics, otlp: None, log, log_json: false })?.metrics)
 }
 
-/// Serves until standard input closes: a parent that dies takes its nodes with it.
-pub(crate) async fn serve_until_told(config: NodeConfig) -> anyhow::Result<()> {
+/// Says where, and serves until standard input closes: a parent that dies takes its nodes with it.
+pub(crate) async fn serve_until_told(config: NodeConfig, metrics: Option<SocketAddr>) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
-    println!("{}", node.grpc());
+    println!("{} {}", node.grpc(), metrics.map(|address| address.to_string()).unwrap_or_default());
     let closed = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
     tokio::select! {
         _ = closed => {}
@@ -66,6 +64,9 @@ pub(crate) async fn serve_until_told(config: NodeConfig) -> anyhow::Result<()> {
 pub(crate) struct Running {
     child: Child,
     pub(crate) url: String,
+    /// Where its metrics are, if it serves them.
+    #[cfg(feature = "cluster")]
+    pub(crate) metrics: String,
     pub(crate) started_in: Duration,
 }
 
@@ -90,7 +91,13 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let child = spawn(arguments, stderr)?;
-        let mut node = Self { child, url: String::new(), started_in: Duration::ZERO };
+        let mut node = Self {
+            child,
+            url: String::new(),
+            #[cfg(feature = "cluster")]
+            metrics: String::new(),
+            started_in: Duration::ZERO,
+        };
         let stdout = node.child.stdout.take().context("the node has no standard output")?;
         let (sender, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -103,7 +110,12 @@ impl Running {
             .recv_timeout(PATIENCE)
             .with_context(|| format!("the node does not serve after {} s", PATIENCE.as_secs()))?;
         ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
-        node.url = format!("http://{}", line.trim());
+        let mut addresses = line.split_whitespace();
+        node.url = format!("http://{}", addresses.next().unwrap_or_default());
+        #[cfg(feature = "cluster")]
+        {
+            node.metrics = addresses.next().unwrap_or_default().to_owned();
+        }
         node.started_in = began.elapsed();
         Ok(node)
     }

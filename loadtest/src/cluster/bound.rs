@@ -1,11 +1,11 @@
 //! What the engines take by themselves: the records and rows of real payments, published and written again through
 //! the same adapters, on topics and a keyspace of their own, with nothing else of ours at work.
 //!
-//! A round publishes everything that the payments put on topics `ledger`, `decisions` and `changes`, in transactions of
-//! 1,024 records, one transaction at a time for each shard; and writes all their rows, in batches of as many rows
-//! as 1,024 payments have, one batch at a time for each shard. Both go on at once, and the round ends when both are
-//! done. Not in it: reads, the prover's rows and checkpoints. So the bound is higher than what any ledger with these
-//! records could reach, and the ratio to it is on the strict side.
+//! A round publishes everything that the payments put on topics `ledger`, `decisions` and `changes`, one transaction at
+//! a time for each shard, and writes all their rows, one batch at a time for each shard. Both go on at once, and the
+//! round ends when both are done. Transactions and batches have the sizes that they had in the run, on average: the same
+//! statements. How much larger ones would carry is measured beside it. Not in it: reads, the prover's rows and
+//! checkpoints, and what ingress appends outside of transactions goes along in them; so the ratio is on the strict side.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,10 +21,10 @@ use indicatif::ProgressBar;
 use prost::Message;
 
 use crate::open::count;
-use crate::scenario::real;
+use crate::scenario::{real, whole};
 
-/// Records of one transaction, and payments whose rows make one batch.
-const BATCH: usize = 1_024;
+/// Records of a large transaction, and payments whose rows make a large batch.
+const LARGE: usize = 1_024;
 /// A transaction stays below the log's bound with these bytes.
 const BATCH_BYTES: usize = 16 << 20;
 const TOPICS: [Topic; 3] = [Topic::Ledger, Topic::Decisions, Topic::Changes];
@@ -38,6 +38,13 @@ pub(crate) struct Bound {
     pub(crate) records_per_payment: f64,
     pub(crate) record_bytes_per_payment: f64,
     pub(crate) rows_per_payment: f64,
+}
+
+/// Of what is asked of the engines at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) records_of_transaction: usize,
+    pub(crate) rows_of_write: usize,
 }
 
 /// The ends of all partitions.
@@ -57,6 +64,7 @@ pub(crate) async fn ends(log: &dyn Log, shards: u32) -> anyhow::Result<Vec<(Topi
 struct Share {
     records: Vec<NewRecord>,
     rows: Vec<RowChange>,
+    commits: usize,
 }
 
 /// What payments left between two moments.
@@ -103,16 +111,28 @@ impl Material {
         count(self.shares.iter().map(of).sum()) / count(self.payments)
     }
 
-    /// Rows of as many payments as make a batch.
-    fn rows_of_batch(&self) -> usize {
+    /// As they were in the run, whose writes had so many rows.
+    pub(crate) fn sizes(&self, rows_of_write: f64) -> Sizes {
+        let sum = |of: fn(&Share) -> usize| self.shares.iter().map(of).sum::<usize>();
+        // Each transaction has a record of topic `changes`, a very large one several.
+        let transactions = sum(|share| share.commits).max(1);
+        Sizes {
+            records_of_transaction: (sum(|share| share.records.len()) / transactions).max(1),
+            rows_of_write: usize::try_from(whole(rows_of_write)).unwrap_or(1).max(1),
+        }
+    }
+
+    /// Sizes at which nothing is gained by larger ones.
+    pub(crate) fn large(&self) -> Sizes {
         let rows: usize = self.shares.iter().map(|share| share.rows.len()).sum();
-        (rows * BATCH / self.payments).max(1)
+        Sizes { records_of_transaction: LARGE, rows_of_write: (rows * LARGE / self.payments).max(1) }
     }
 }
 
 impl Share {
     fn take(&mut self, to: TopicPartition, record: LogRecord) -> anyhow::Result<()> {
         if to.topic == Topic::Changes {
+            self.commits += 1;
             for row in Changes::decode(record.payload.clone())?.rows {
                 let table = Table::from_number(row.table).context("a row of an unknown table")?;
                 self.rows.push(RowChange { table, key: row.key, value: row.value });
@@ -125,24 +145,31 @@ impl Share {
 }
 
 /// Repeats rounds for about `seconds`, then one of each engine alone. `config` names topics and a keyspace that are
-/// used for nothing else.
+/// used for nothing else; `name` is new to them.
 pub(crate) async fn measure(
     config: &NodeConfig,
+    name: &str,
     material: &Material,
+    sizes: Sizes,
     seconds: f64,
     shown: &ProgressBar,
 ) -> anyhow::Result<Bound> {
-    let (log, store) = open_engines(config, "bound").await?;
-    let rows_of_batch = material.rows_of_batch();
+    let (log, store) = open_engines(config, name).await?;
     let mut publishers = Vec::new();
     let mut writers = Vec::new();
     for (shard, share) in (0u32..).zip(&material.shares) {
         let at = TopicPartition { topic: Topic::Ledger, partition: shard };
-        let claim = log.claim("bound", &[at]).await?;
-        publishers.push(Publisher { at, claim, records: Arc::new(share.records.clone()), next: 0 });
+        let claim = log.claim(name, &[at]).await?;
+        publishers.push(Publisher {
+            at,
+            claim,
+            records: Arc::new(share.records.clone()),
+            size: sizes.records_of_transaction,
+            next: 0,
+        });
         let rows = Arc::new(share.rows.clone());
-        let worker = format!("bound/{shard}");
-        writers.push(Writer { worker, store: store.clone(), rows, size: rows_of_batch, sequence: 0 });
+        let worker = format!("{name}/{shard}");
+        writers.push(Writer { worker, store: store.clone(), rows, size: sizes.rows_of_write, sequence: 0 });
     }
     let payments = count(material.payments);
     // The first round warms the engines up.
@@ -195,6 +222,7 @@ struct Publisher {
     at: TopicPartition,
     claim: Box<dyn Claim>,
     records: Arc<Vec<NewRecord>>,
+    size: usize,
     next: u64,
 }
 
@@ -203,7 +231,7 @@ impl Part for Publisher {
         let mut rest = &self.records[..];
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fitting = rest.iter().take(BATCH).take_while(|record| {
+            let fitting = rest.iter().take(self.size).take_while(|record| {
                 bytes += record.payload.len();
                 bytes <= BATCH_BYTES
             });

@@ -3,6 +3,7 @@
 mod bound;
 mod processes;
 mod report;
+mod writes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,11 +101,14 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     let shown = bar("closed loop", u64::try_from(limit)?);
     let measured: Vec<(&str, u32)> =
         ours.iter().map(|(what, process)| (*what, process.pid())).chain(engine_pids).collect();
+    let writers: Vec<&Running> = others.iter().map(|(_, process)| process).collect();
+    let before_writes = writes::Writes::of(&writers[1..]).await?;
     let before = cpu_s(&measured)?;
     let fast = closed::run(&url, payments.clone(), limit, half, &shown).await?;
     settle(&cluster).await?;
     let spent: Vec<f64> =
         cpu_s(&measured)?.iter().zip(&before).map(|(after, before)| after - before).collect();
+    let after_writes = writes::Writes::of(&writers[1..]).await?;
     let (cpu, engines_cpu) = spent.split_at(ours.len());
     let (cpu, engines_cpu): (f64, f64) = (cpu.iter().sum(), engines_cpu.iter().sum());
     shown.finish_and_clear();
@@ -141,7 +145,10 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
 
     let material = bound::Material::read(log.as_ref(), &from, &to, fast.counts.accepted).await?;
     let shown = engines_bar();
-    let engines = bound::measure(&scratch.config, &material, half, &shown).await?;
+    let sizes = material.sizes(after_writes.rows_per_write_since(&before_writes));
+    let engines = bound::measure(&scratch.config, "bound", &material, sizes, half, &shown).await?;
+    let large =
+        bound::measure(&scratch.config, "large", &material, material.large(), half / 2.0, &shown).await?;
     shown.finish_and_clear();
 
     let (cpu_name, commit) = crate::report::machine();
@@ -151,6 +158,9 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
         accepted_per_s,
         bound_per_s: engines.both,
         ratio: accepted_per_s / engines.both,
+        bound_large_batches_per_s: large.both,
+        records_of_transaction: sizes.records_of_transaction,
+        rows_of_write: sizes.rows_of_write,
         bound_kafka_alone_per_s: engines.kafka,
         bound_cql_alone_per_s: engines.cql,
         records_per_payment: engines.records_per_payment,

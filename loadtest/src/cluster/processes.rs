@@ -58,8 +58,8 @@ pub(crate) struct ServiceArgs {
 /// The process that [`Cluster::start`] starts.
 pub(crate) async fn serve(args: ServiceArgs) -> anyhow::Result<()> {
     let config = read(&args.config, &args.service)?;
-    telemetry(([127, 0, 0, 1], 0).into())?;
-    serve_until_told(config).await
+    let metrics = telemetry(([127, 0, 0, 1], 0).into())?;
+    serve_until_told(config, Some(metrics)).await
 }
 
 fn read(file: &Path, services: &str) -> anyhow::Result<NodeConfig> {

@@ -11,6 +11,11 @@ pub(crate) struct Cluster {
     /// Payments whose records and rows the engines take by themselves, both at once.
     pub(crate) bound_per_s: f64,
     pub(crate) ratio: f64,
+    /// The same with transactions of 1,024 records and batches of as many payments' rows.
+    pub(crate) bound_large_batches_per_s: f64,
+    /// Sizes of the run, which the bound has too.
+    pub(crate) records_of_transaction: usize,
+    pub(crate) rows_of_write: usize,
     /// One engine while the other has nothing to do.
     pub(crate) bound_kafka_alone_per_s: f64,
     pub(crate) bound_cql_alone_per_s: f64,
@@ -75,8 +80,15 @@ impl Cluster {
             (
                 "bound (engines by themselves)",
                 format!(
-                    "{:.0}/s on {} cores; Kafka alone {:.0}/s, CQL alone {:.0}/s",
-                    self.bound_per_s, self.cores, self.bound_kafka_alone_per_s, self.bound_cql_alone_per_s
+                    "{:.0}/s on {} cores with {} records a transaction, {} rows a write; Kafka alone {:.0}/s, CQL alone \
+                     {:.0}/s; both with large ones {:.0}/s",
+                    self.bound_per_s,
+                    self.cores,
+                    self.records_of_transaction,
+                    self.rows_of_write,
+                    self.bound_kafka_alone_per_s,
+                    self.bound_cql_alone_per_s,
+                    self.bound_large_batches_per_s
                 ),
             ),
             ("ratio", format!("{:.3}", self.ratio)),
