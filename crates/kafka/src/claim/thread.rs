@@ -23,6 +23,8 @@ use crate::metrics;
 
 /// An idle claim serves its client's events this often.
 const IDLE: Duration = Duration::from_millis(500);
+/// A question for positions is repeated after so long: between two, one hears what the client has to say of it.
+const SLICE: Duration = Duration::from_secs(1);
 /// Attempts at one commit while the group regroups.
 const ATTEMPTS: u32 = 3;
 
@@ -227,22 +229,25 @@ fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition
         for at in &opening.partitions {
             list.add_partition(opening.layout.name(at.topic), number(*at));
         }
-        let found = opening.offsets.committed_offsets(list, left).and_then(|list| {
+        let found = opening.offsets.committed_offsets(list, left.min(SLICE)).and_then(|list| {
             list.elements()
                 .iter()
                 .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
             Ok(list)
         });
         match found {
-            Ok(list) => return positions(opening, &list),
+            Ok(list) => {
+                opening.offsets.context().forget();
+                return positions(opening, &list);
+            }
             Err(error) => {
                 detail = words(&error);
                 if error.rdkafka_error_code().is_some_and(is_denial) {
                     return Err(unavailable(&what, detail));
                 }
-                // The client keeps to itself that the coordinator was denied, and runs into its time-out.
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) {
-                    detail.push_str("; if the broker answers others, this user lacks the right Read on this consumer group");
+                // That the coordinator denied a right does not end the question; the client says it beside.
+                if let Some(denial) = opening.offsets.context().denial() {
+                    return Err(unavailable(&what, denial));
                 }
                 let unstable = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
                 tracing::debug!(detail, unstable, "kafka positions are asked for again");
