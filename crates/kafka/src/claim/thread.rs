@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Request;
 use super::outcome::Failure;
-use super::transaction::{Delivered, Transactions};
+use super::transaction::{Delivered, SLICE, Transactions, UNWANTED};
 use crate::KafkaConfig;
 use crate::context::Consumer;
 use crate::error::{is_denial, unavailable, words};
@@ -23,8 +23,6 @@ use crate::metrics;
 
 /// An idle claim serves its client's events this often.
 const IDLE: Duration = Duration::from_millis(500);
-/// A question for positions is repeated after so long: between two, one hears what the client has to say of it.
-const SLICE: Duration = Duration::from_secs(1);
 /// Attempts at one commit while the group regroups.
 const ATTEMPTS: u32 = 3;
 
@@ -68,7 +66,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Opened, LogError> {
     let (reply, answer) = oneshot::channel();
     let name = opening.partitions.first().map_or_else(String::new, ToString::to_string);
     let started = std::thread::Builder::new().name(format!("kafka-{name}")).spawn(move || {
-        match Owner::take(opening) {
+        match Owner::take(opening, || !reply.is_closed()) {
             Ok((owner, positions)) => {
                 // Who claimed may be gone; then the queue's other end is gone as well.
                 let _ = reply.send(Ok(positions));
@@ -97,7 +95,10 @@ struct Owner {
 
 impl Owner {
     #[allow(clippy::disallowed_methods, reason = "engine calls have deadlines")]
-    fn take(opening: Opening) -> Result<(Self, Vec<(TopicPartition, u64)>), LogError> {
+    fn take(
+        opening: Opening,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(Self, Vec<(TopicPartition, u64)>), LogError> {
         let timeout = Duration::from_millis(opening.config.transaction_timeout_ms.into());
         let deadline = Instant::now() + timeout;
         let first = opening.partitions.first().map_or_else(String::new, |at| {
@@ -110,7 +111,7 @@ impl Owner {
             .map_err(|error| unavailable("making a producer", words(&error)))?;
         let mut transactions = Transactions::new(producer, Arc::clone(&opening.layout), timeout);
         transactions.connect();
-        transactions.init(deadline).map_err(|failure| {
+        transactions.init(deadline, &wanted).map_err(|failure| {
             transactions.serve();
             let trouble = transactions.trouble().map_or_else(String::new, |(_, reason)| reason);
             let what = format!("claiming with transactional id {first}");
@@ -122,7 +123,7 @@ impl Owner {
                 }
             }
         })?;
-        let positions = committed(&opening, deadline)?;
+        let positions = committed(&opening, deadline, wanted)?;
         Ok((Self { opening, transactions: Ok(transactions) }, positions))
     }
 
@@ -217,13 +218,20 @@ fn metadata(opening: &Opening) -> Option<ConsumerGroupMetadata> {
 /// The group's committed offsets. Stable: the consumer reads committed, so that librdkafka asks with
 /// `require_stable`, and a transaction's pending offsets are waited for.
 #[allow(clippy::disallowed_methods, reason = "engine calls have deadlines")]
-fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition, u64)>, LogError> {
+fn committed(
+    opening: &Opening,
+    deadline: Instant,
+    wanted: impl Fn() -> bool,
+) -> Result<Vec<(TopicPartition, u64)>, LogError> {
     let what = format!("reading the positions of group {}", opening.config.group(&opening.group));
     let mut detail = "no answer in time".to_owned();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(unavailable(&what, detail));
+        }
+        if !wanted() {
+            return Err(unavailable(&what, UNWANTED));
         }
         let mut list = TopicPartitionList::with_capacity(opening.partitions.len());
         for at in &opening.partitions {
