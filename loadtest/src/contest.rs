@@ -128,6 +128,12 @@ impl Contest {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// Whether a decision was told since `moment`, or nothing waits for one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn goes_on_since(&self, moment: Instant) -> bool {
+        self.undecided() == 0 || *lock(&self.told) > moment
+    }
+
     /// The longest time without a decision among those that ended since the last call, and the one that lasts.
     #[cfg(feature = "cluster")]
     pub(crate) fn longest_stall(&self) -> Duration {

@@ -32,7 +32,9 @@ use verdict::{Tally, Verdict};
 
 const SHARDS: u32 = 4;
 /// About how long a fault lasts, for the size of the load.
-const FAULT_S: u64 = 20;
+const FAULT_S: u64 = 25;
+/// A cluster that decides nothing for so long after a fault has ended has not recovered.
+const RECOVERY: Duration = Duration::from_secs(90);
 /// What waits for a decision when the faults are over has it by then.
 const CALM: Duration = Duration::from_secs(300);
 
@@ -56,7 +58,7 @@ pub(crate) struct FaultsArgs {
     /// How many faults
     #[arg(long, default_value_t = 50)]
     faults: u32,
-    /// Time between two faults
+    /// Time between two faults, once payments are decided again
     #[arg(long, default_value_t = 4.0)]
     seconds_between: f64,
     /// Pairs of payments in a second, each pair of the same two outputs, handed in at different edges
@@ -126,6 +128,7 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
         shown.set_message(fault.name());
         let fault_began = Instant::now();
         block_in_place(|| inject(fault, &mut dice, &engines, &mut fleet))?;
+        recover(&contest, &mut fleet, fault).await?;
         rest(&mut fleet, args.seconds_between).await?;
         let stall = contest.longest_stall();
         shown.suspend(|| {
@@ -204,6 +207,21 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
     }
     verdict.check(&remains)?;
     block_in_place(|| engines.kafka.wipe().and_then(|()| engines.cql.wipe()))
+}
+
+/// Waits until payments are decided again: the next fault is to meet a cluster that works.
+async fn recover(contest: &Contest, fleet: &mut Fleet, fault: Fault) -> anyhow::Result<()> {
+    let over = Instant::now();
+    while !contest.goes_on_since(over) {
+        ensure!(
+            over.elapsed() < RECOVERY,
+            "nothing was decided in {} s after the fault was over: {}",
+            RECOVERY.as_secs(),
+            fault.name()
+        );
+        rest(fleet, 0.25).await?;
+    }
+    Ok(())
 }
 
 /// Looks after the processes until the next fault is due.

@@ -156,7 +156,7 @@ impl Verdict {
             self.accepted_rows, self.tree_size, self.live_outputs, self.pending
         );
         println!(
-            "proofs checked: {} inclusions, {} spendings, {} of {} checkpoints extended by the latest",
+            "proofs checked: {} inclusions, {} spendings, {} consistencies of the latest of {} checkpoints with earlier ones",
             proven.inclusions, proven.spendings, proven.consistencies, proven.checkpoints
         );
         println!(

@@ -24,9 +24,10 @@ use owners::Watch;
 use pour::{Item, Sample, pour};
 use report::{Kind, Move};
 
-/// A planned move is over by then, and so is one after a kill: the session time-out is 10 s.
-const PLANNED: Duration = Duration::from_secs(12);
-const KILLED: Duration = Duration::from_secs(26);
+/// From one move to the next. What falls due in the first half is looked at: by then a shard has stopped, also after a kill
+/// (the session time-out is 10 s), and what waits then is decided in the second half.
+const PLANNED: Duration = Duration::from_secs(20);
+const KILLED: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 #[command(
