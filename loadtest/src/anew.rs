@@ -13,7 +13,7 @@ pub(crate) fn progress(bar: &ProgressBar) -> impl FnMut(u64, u64) {
 
 pub(crate) fn print(report: &CheckReport) {
     println!(
-        "{} records decided anew, {} rows compared\n  store  {}\n  replay {}",
-        report.records, report.rows, report.store_hash, report.replay_hash
+        "{} records decided anew, {} published decisions and {} rows compared\n  store  {}\n  replay {}",
+        report.records, report.decisions, report.rows, report.store_hash, report.replay_hash
     );
 }

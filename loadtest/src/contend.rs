@@ -26,7 +26,7 @@ pub(crate) struct ContendArgs {
 pub(crate) async fn run(args: ContendArgs) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.data_dir)?;
     let workload = Workload::new(run_id()?)?;
-    let (issuances, pairs) = workload.contenders(args.pairs)?;
+    let (issuances, pairs) = workload.contenders(args.pairs, 1)?;
     let node = Running::start(&args.data_dir, &workload.issuer(), 16_384)?;
     let shown = bar("creating outputs", u64::try_from(issuances.len())?);
     submit_all(&node.url, issuances, 8, &shown).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use eschaton_api::ingress::{Outcome, SubmitBatch, SubmitResults};
+use eschaton_api::ingress::{Outcome, SubmitBatch, SubmitResult, SubmitResults};
 use eschaton_types::TxId;
 
 use crate::live::{Stream, connect};
@@ -55,7 +55,7 @@ pub(crate) struct Contest {
 }
 
 /// What the answers said.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub(crate) struct Answers {
     pub(crate) accepted: usize,
     pub(crate) rejected: usize,
@@ -128,6 +128,12 @@ impl Contest {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// Whether a decision was told since `moment`, or nothing waits for one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn goes_on_since(&self, moment: Instant) -> bool {
+        self.undecided() == 0 || *lock(&self.told) > moment
+    }
+
     /// The longest time without a decision among those that ended since the last call, and the one that lasts.
     #[cfg(feature = "cluster")]
     pub(crate) fn longest_stall(&self) -> Duration {
@@ -144,6 +150,13 @@ impl Contest {
             rejected: count(Fate::Rejected),
             contradicted: items.iter().filter(|item| item.contradicted).count(),
         }
+    }
+
+    /// The bytes of all payments that were accepted.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn accepted(&self) -> Vec<Bytes> {
+        let items = lock(&self.items);
+        items.iter().filter(|item| item.fate == Fate::Accepted).map(|item| item.bytes.clone()).collect()
     }
 
     /// The first `outputs` outputs' payments and what was answered.
@@ -174,7 +187,7 @@ impl Contest {
         for (index, result) in batch.into_iter().zip(&answer.results) {
             let fate = match result.outcome() {
                 Outcome::Accepted => Fate::Accepted,
-                Outcome::Rejected => Fate::Rejected,
+                Outcome::Rejected if is_lasting(result) => Fate::Rejected,
                 _ => {
                     again.push(index);
                     continue;
@@ -194,6 +207,12 @@ impl Contest {
         }
         again
     }
+}
+
+/// Whether a refusal is the last word: another transaction spent an input. Any other one of a payment of outputs that are
+/// there (it stood in line or waited for another shard too long) invites to hand the same bytes in again.
+fn is_lasting(result: &SubmitResult) -> bool {
+    !result.spent_by.is_empty()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

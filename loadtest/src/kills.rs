@@ -36,7 +36,7 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
     let id = run_id()?;
     let workload = Workload::new(id)?;
     println!("signing two payments of each of {} outputs", args.outputs);
-    let (issuances, pairs) = workload.contenders(args.outputs)?;
+    let (issuances, pairs) = workload.contenders(args.outputs, 1)?;
     let outputs = pairs.len();
     let contest = Arc::new(Contest::new(pairs, 1));
     contest.put(0..outputs);
@@ -88,6 +88,10 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
     shown.finish_and_clear();
     anew::print(&report);
     ensure!(found.lost == 0 && found.twice == 0 && answers.contradicted == 0, "money was lost or doubled");
-    ensure!(report.store_hash == report.replay_hash, "{}", report.first_difference.unwrap_or_default());
+    ensure!(
+        report.store_hash == report.replay_hash && report.first_difference.is_none(),
+        "{}",
+        report.first_difference.unwrap_or_default()
+    );
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! What a node says of payments afterwards.
+//! What a node says of payments afterwards: its rows, asked for by id as any client asks. That its rows are what the log
+//! says is another question; the scenarios that end with a replay of the log answer it.
 
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
-use eschaton_api::query::GetTransactionRequest;
+use eschaton_api::query::GetStatesRequest;
 use eschaton_api::query::query_client::QueryClient;
 use eschaton_types::TxId;
 use futures::{StreamExt, TryStreamExt};
@@ -16,8 +16,14 @@ use crate::live::connect;
 use crate::scenario::bar;
 use crate::workload::Payment;
 
+/// Ids of one question, the most that a node takes.
+const BATCH: usize = 1_000;
+const CONNECTIONS: usize = 4;
+/// Questions under way at once, over all connections.
+const WINDOW: usize = 12;
+
 /// What the nodes say of the payments in the end.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub(crate) struct Found {
     /// Acknowledged and not accepted.
     pub(crate) lost: usize,
@@ -34,21 +40,10 @@ pub(crate) async fn lost(
     acknowledged: &[usize],
 ) -> anyhow::Result<u64> {
     let shown = bar("looking up what was acknowledged", u64::try_from(acknowledged.len())?);
-    let client = QueryClient::new(connect(url).await?);
-    let missing = futures::stream::iter(acknowledged)
-        .map(|index| {
-            let (mut client, txid) = (client.clone(), payments[*index].txid);
-            let shown = &shown;
-            async move {
-                shown.inc(1);
-                anyhow::Ok(u64::from(!is_accepted(&mut client, txid).await?))
-            }
-        })
-        .buffer_unordered(64)
-        .try_fold(0, |sum, one| async move { Ok(sum + one) })
-        .await?;
+    let ids: Vec<TxId> = acknowledged.iter().map(|index| payments[*index].txid).collect();
+    let accepted = accepted(url, &ids, &shown).await?;
     shown.finish_and_clear();
-    Ok(missing)
+    Ok(u64::try_from(accepted.iter().filter(|is_accepted| !**is_accepted).count())?)
 }
 
 /// Looks the first `outputs` outputs' payments up.
@@ -58,41 +53,41 @@ pub(crate) async fn look_up(
     outputs: usize,
     shown: &ProgressBar,
 ) -> anyhow::Result<Found> {
-    let ids = contest.fates(outputs);
-    ensure!(ids.len() == 2 * outputs, "there are fewer outputs than are to be looked up");
-    let client = QueryClient::new(connect(url).await?);
-    let found = futures::stream::iter(ids.chunks(2).map(<[_]>::to_vec))
-        .map(|pair| {
-            let mut client = client.clone();
-            async move {
-                let (mut found, mut accepted) = (Found::default(), 0);
-                for (txid, fate) in pair {
-                    let is_accepted = is_accepted(&mut client, txid).await?;
-                    accepted += usize::from(is_accepted);
-                    found.lost += usize::from(fate == Fate::Accepted && !is_accepted);
-                    found.revived += usize::from(fate == Fate::Rejected && is_accepted);
-                    shown.inc(1);
-                }
-                found.twice += usize::from(accepted > 1);
-                anyhow::Ok(found)
-            }
-        })
-        .buffer_unordered(32)
-        .try_fold(Found::default(), |sum, one| async move {
-            let Found { lost, twice, revived } = sum;
-            Ok(Found { lost: lost + one.lost, twice: twice + one.twice, revived: revived + one.revived })
-        })
-        .await?;
+    let fates = contest.fates(outputs);
+    ensure!(fates.len() == 2 * outputs, "there are fewer outputs than are to be looked up");
+    let ids: Vec<TxId> = fates.iter().map(|(txid, _)| *txid).collect();
+    let accepted = accepted(url, &ids, shown).await?;
     shown.finish_and_clear();
+    let mut found = Found::default();
+    for ((_, fate), is_accepted) in fates.iter().zip(&accepted) {
+        found.lost += usize::from(*fate == Fate::Accepted && !is_accepted);
+        found.revived += usize::from(*fate == Fate::Rejected && *is_accepted);
+    }
+    found.twice = accepted.chunks(2).filter(|pair| matches!(pair, [true, true])).count();
     Ok(found)
 }
 
-/// True when the node says that this payment is accepted.
-async fn is_accepted(client: &mut QueryClient<Channel>, txid: TxId) -> anyhow::Result<bool> {
-    let request = GetTransactionRequest { txid: Bytes::copy_from_slice(&txid.0) };
-    match client.get_transaction(request).await {
-        Ok(found) => Ok(found.into_inner().state == "ACCEPTED"),
-        Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
-        Err(status) => Err(status).context("look-up failed"),
+/// Which of these transactions the node says are accepted, in their order.
+async fn accepted(url: &str, ids: &[TxId], shown: &ProgressBar) -> anyhow::Result<Vec<bool>> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(QueryClient::new(connect(url).await?));
     }
+    let batches = futures::stream::iter(ids.chunks(BATCH).enumerate()).map(|(number, batch)| {
+        let client = clients[number % CONNECTIONS].clone();
+        async move {
+            let found = ask(client, batch).await?;
+            shown.inc(u64::try_from(batch.len())?);
+            anyhow::Ok(found)
+        }
+    });
+    let batches: Vec<Vec<bool>> = batches.buffered(WINDOW).try_collect().await?;
+    Ok(batches.concat())
+}
+
+async fn ask(mut client: QueryClient<Channel>, ids: &[TxId]) -> anyhow::Result<Vec<bool>> {
+    let request = GetStatesRequest { txids: ids.iter().map(|txid| txid.to_bytes()).collect() };
+    let states = client.get_states(request).await.context("look-up failed")?.into_inner().states;
+    ensure!(states.len() == ids.len(), "{} states for {} ids", states.len(), ids.len());
+    Ok(states.into_iter().map(|state| state.state == "ACCEPTED").collect())
 }

@@ -15,6 +15,8 @@ mod faults;
 mod kills;
 mod live;
 mod lookup;
+#[cfg(feature = "cluster")]
+mod moves;
 mod node;
 mod open;
 mod plot;
@@ -54,6 +56,10 @@ enum Scenario {
     /// acknowledged is lost, nothing is spent twice, and the store equals a replay of the log
     #[cfg(feature = "cluster")]
     Faults(faults::FaultsArgs),
+    /// Shards that move under a steady load, because a resolver comes, goes or is killed: how long their payments wait,
+    /// and what the other shards' payments notice
+    #[cfg(feature = "cluster")]
+    Moves(moves::MovesArgs),
     /// The machine's bound alone: BIP 340 verifications per second on all cores
     Bound,
     /// The node under test, in a process of its own (started by the other scenarios)
@@ -79,6 +85,8 @@ fn main() -> anyhow::Result<()> {
         Scenario::Cluster(args) => runtime()?.block_on(cluster::run(args)),
         #[cfg(feature = "cluster")]
         Scenario::Faults(args) => runtime()?.block_on(faults::run(args)),
+        #[cfg(feature = "cluster")]
+        Scenario::Moves(args) => runtime()?.block_on(moves::run(args)),
         #[cfg(feature = "cluster")]
         Scenario::Service(args) => runtime()?.block_on(cluster::serve(args)),
     }

@@ -1,5 +1,6 @@
 //! Keys, issuances and payments, all from one seed, signed before the clock starts.
 
+use anyhow::Context;
 use bytes::Bytes;
 use eschaton_types::{
     Address, Amount, Body, Input, Key, Network, OutPoint, Output, Product, Transaction, TxId,
@@ -17,6 +18,7 @@ pub(crate) struct Workload {
 }
 
 /// A signed payment.
+#[derive(Clone)]
 pub(crate) struct Payment {
     pub(crate) txid: TxId,
     pub(crate) bytes: Bytes,
@@ -56,7 +58,9 @@ impl Workload {
                 let issuance = self.issue("issuance", first, keys.iter().map(Key::address).collect())?;
                 let payments = (0u16..)
                     .zip(&keys)
-                    .map(|(index, key)| pay(key, OutPoint { txid: issuance.txid, index }, "receiver"))
+                    .map(|(index, key)| {
+                        pay(std::slice::from_ref(key), &[OutPoint { txid: issuance.txid, index }], "receiver")
+                    })
                     .collect::<Result<Vec<_>, _>>()?;
                 bar.inc(size);
                 anyhow::Ok((issuance.bytes, payments))
@@ -74,24 +78,30 @@ impl Workload {
         Ok(body.issued(&self.issuer)?)
     }
 
-    /// Issuances for `count` outputs, and two payments of each output that exclude one another.
-    pub(crate) fn contenders(&self, count: u64) -> anyhow::Result<(Vec<Bytes>, Vec<[Payment; 2]>)> {
-        let groups: Vec<u64> = (0..count).step_by(256).collect();
+    /// Issuances for the outputs of `count` pairs of payments, and the pairs: two that exclude one another, for both spend
+    /// the same `inputs` outputs. Each output has an owner of its own, so that several inputs mostly lie in several shards.
+    pub(crate) fn contenders(
+        &self,
+        count: u64,
+        inputs: u64,
+    ) -> anyhow::Result<(Vec<Bytes>, Vec<[Payment; 2]>)> {
+        let pairs_of_issuance = OUTPUTS_PER_ISSUANCE / inputs;
+        let groups: Vec<u64> = (0..count).step_by(usize::try_from(pairs_of_issuance)?).collect();
         let made: Vec<(Bytes, Vec<[Payment; 2]>)> = groups
             .into_par_iter()
             .map(|first| {
-                let size = OUTPUTS_PER_ISSUANCE.min(count - first);
-                let keys = (first..first + size)
+                let size = pairs_of_issuance.min(count - first);
+                let keys = (first * inputs..(first + size) * inputs)
                     .map(|n| Key::from_secret(blake("contended owner", &self.run, n)))
                     .collect::<Result<Vec<_>, _>>()?;
                 let owners = keys.iter().map(Key::address).collect();
                 let issuance = self.issue("contended issuance", first, owners)?;
-                let pairs = (0u16..)
-                    .zip(&keys)
-                    .map(|(index, key)| {
-                        let outpoint = OutPoint { txid: issuance.txid, index };
-                        Ok([pay(key, outpoint, "one")?, pay(key, outpoint, "other")?])
-                    })
+                let outpoints = (0u16..).map(|index| OutPoint { txid: issuance.txid, index });
+                let outpoints: Vec<OutPoint> = outpoints.take(keys.len()).collect();
+                let each = usize::try_from(inputs)?;
+                let pairs = keys.chunks(each).zip(outpoints.chunks(each));
+                let pairs = pairs
+                    .map(|(keys, spent)| Ok([pay(keys, spent, "one")?, pay(keys, spent, "other")?]))
                     .collect::<anyhow::Result<Vec<_>>>()?;
                 anyhow::Ok((issuance.bytes, pairs))
             })
@@ -101,18 +111,22 @@ impl Workload {
     }
 }
 
-/// One input, two outputs; `to` tells apart payments of one output.
-fn pay(key: &Key, outpoint: OutPoint, to: &str) -> anyhow::Result<Payment> {
-    let input = Input::spend(outpoint, key.address(), Product::Native);
+/// Spends these outputs of these owners, with two outputs of its own; `to` tells apart payments of the same outputs.
+fn pay(owners: &[Key], spent: &[OutPoint], to: &str) -> anyhow::Result<Payment> {
+    let first = *spent.first().context("a payment of nothing")?;
+    let inputs = owners.iter().zip(spent);
+    let inputs =
+        inputs.map(|(owner, output)| Input::spend(*output, owner.address(), Product::Native)).collect();
     let receiver = |part: &str| {
         let what = [to, part].concat();
-        Address(blake(&what, &outpoint.txid.0, u64::from(outpoint.index)))
+        Address(blake(&what, &first.txid.0, u64::from(first.index)))
     };
+    let amount = AMOUNT * u64::try_from(spent.len())?;
     let outputs = vec![
-        Output::pay(receiver("paid"), Product::Native, Amount::new(AMOUNT / 4)?),
-        Output::pay(receiver("change"), Product::Native, Amount::new(AMOUNT - AMOUNT / 4)?),
+        Output::pay(receiver("paid"), Product::Native, Amount::new(amount / 4)?),
+        Output::pay(receiver("change"), Product::Native, Amount::new(amount - amount / 4)?),
     ];
-    let paid = Body::plain(Network::Dev, vec![input], outputs).signed(std::slice::from_ref(key))?;
+    let paid = Body::plain(Network::Dev, inputs, outputs).signed(owners)?;
     Ok(Payment { txid: paid.txid, bytes: paid.bytes })
 }
 

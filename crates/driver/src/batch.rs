@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use eschaton_core::{Core, CoreError, Effect, Keys, LogTime, RecordId, Rows, Table};
-use eschaton_ports::{LogRecord, StoreError};
+use eschaton_core::{Core, CoreError, Effect, Keys, LogTime, RecordId, Rows, Table, TopicPartition};
+use eschaton_ports::{LogRecord, NewRecord, StoreError};
 
 /// Records of one batch, decoded, with the rows that they may read. Worker and replay take the same way.
 pub(crate) struct Batch<I> {
@@ -64,6 +64,23 @@ impl<I: Send> Batch<I> {
         }
         Ok(())
     }
+}
+
+/// A record's effects as they are published: each with an id that a repetition will give it again.
+pub(crate) fn published(
+    source: TopicPartition,
+    record: &LogRecord,
+    now: LogTime,
+    effects: Vec<Effect>,
+) -> impl Iterator<Item = NewRecord> {
+    let (offset, trace) = (record.offset, record.trace);
+    (0u32..).zip(effects).map(move |(index, effect)| NewRecord {
+        to: effect.to,
+        at_ms: now,
+        id: Some(RecordId { source, offset, index }),
+        trace,
+        payload: effect.payload,
+    })
 }
 
 /// Declared rows that only the store can give.

@@ -1,15 +1,16 @@
 use bytes::Bytes;
 use eschaton_core::{Family, Table, TopicPartition};
-use eschaton_ports::{Log, LogRecord, Store, StoreBatch, Watermark};
+use eschaton_ports::{Log, LogRecord, NewRecord, Store, StoreBatch, Watermark};
 use eschaton_types::pb::state::WorkerRow;
 use prost::Message;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, published};
 use crate::{Host, Seen, WorkerError};
 
 /// Decides a partition anew from its first record to `end` on an empty store, publishing nothing. The
 /// store then holds what the worker's store must hold at that position: determinism, checked on real
-/// data.
+/// data. What a worker would have published goes to `said`, a batch at a time, with the ids that it has on the log.
+#[allow(clippy::too_many_arguments, reason = "one caller; each is another thing")]
 pub async fn replay<H: Host>(
     group: &str,
     input: TopicPartition,
@@ -17,6 +18,7 @@ pub async fn replay<H: Host>(
     host: &H,
     log: &dyn Log,
     store: &dyn Store,
+    mut said: impl AsyncFnMut(Vec<NewRecord>) -> Result<(), WorkerError>,
     mut progress: impl FnMut(u64),
 ) -> Result<(), WorkerError> {
     let worker = format!("{group}/{}", input.partition);
@@ -35,7 +37,11 @@ pub async fn replay<H: Host>(
             now = now.max(record.at_ms);
             now
         };
-        batch.step(&mut core, &mut rows, time, |_, _, _| {})?;
+        let mut outputs = Vec::new();
+        batch.step(&mut core, &mut rows, time, |record, now, effects| {
+            outputs.extend(published(input, record, now, effects));
+        })?;
+        said(outputs).await?;
         let row = WorkerRow { log_time_ms: now, seen: seen.to_messages() };
         let mut rows = rows.into_changes();
         rows.push(eschaton_core::RowChange {

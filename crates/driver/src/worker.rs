@@ -11,7 +11,7 @@ use eschaton_types::pb::state::WorkerRow;
 use futures::future::{Either, select};
 use prost::Message;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, published};
 use crate::opening::{self, Opened};
 use crate::planted::{Planted, PlantedBug};
 use crate::trouble::{retrying, unless_fenced};
@@ -240,15 +240,7 @@ impl<H: Host> Worker<H> {
             wall.as_ref().map_or(*log_time, |clock| clock.now_ms())
         };
         batch.step(&mut self.core, &mut rows, time, |record, now, effects| {
-            for (index, effect) in (0u32..).zip(effects) {
-                stepped.outputs.push(NewRecord {
-                    to: effect.to,
-                    at_ms: now,
-                    id: Some(RecordId { source, offset: record.offset, index }),
-                    trace: record.trace,
-                    payload: effect.payload,
-                });
-            }
+            stepped.outputs.extend(published(source, record, now, effects));
             stepped.traces.extend(record.trace.map(|trace| (trace, record.offset)));
         })?;
         let worker = WorkerRow { log_time_ms: self.log_time, seen: self.seen.to_messages() };

@@ -162,7 +162,8 @@ impl KafkaConfig {
             .set("fetch.message.max.bytes", "1024")
             .set("queued.min.messages", "1")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 4).to_string())
+            // A member learns of a rebalance by its next heartbeat, and a partition that moves waits for all members.
+            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).to_string())
             .set(
                 "max.poll.interval.ms",
                 (self.revoke_timeout_ms.saturating_mul(2)).max(self.session_timeout_ms).to_string(),

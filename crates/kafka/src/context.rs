@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Statistics};
 
-use crate::error::is_refusal;
+use crate::error::{is_denial, is_refusal, words_of};
 use crate::layout::Layout;
 use crate::metrics;
 
@@ -32,6 +32,17 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(client: &'static str) -> Self {
         Self { client, trouble: Arc::default() }
+    }
+
+    /// The right that the client was denied, in words, unless something went well since.
+    pub(crate) fn denial(&self) -> Option<String> {
+        let (code, reason) = self.trouble()?;
+        is_denial(code).then(|| words_of(Some(code), reason))
+    }
+
+    /// Something went well.
+    pub(crate) fn forget(&self) {
+        *self.trouble.lock() = None;
     }
 
     /// The last error that the client reported on its own; what explains less does not replace what explains more.
@@ -61,6 +72,13 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         metrics::client_error(self.client);
+        self.hear(&error, reason);
+    }
+}
+
+impl Context {
+    /// Remembers an error: of an event, or of a poll, which is where a consumer says what its group's coordinator told.
+    pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(client = self.client, %error, reason, "kafka client trouble");
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut trouble = self.trouble.lock();
@@ -74,7 +92,7 @@ impl ClientContext for Context {
 /// How much an error explains: being turned away most, that all brokers are down least.
 fn weight(code: RDKafkaErrorCode) -> u8 {
     match code {
-        code if is_refusal(code) => 2,
+        code if is_refusal(code) || is_denial(code) => 2,
         RDKafkaErrorCode::AllBrokersDown => 0,
         _ => 1,
     }

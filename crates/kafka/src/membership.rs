@@ -16,7 +16,7 @@ use rdkafka::{Statistics, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::context::Context;
-use crate::error::{invalid, unavailable, words};
+use crate::error::{invalid, is_denial, unavailable, words};
 use crate::layout::Layout;
 use crate::{KafkaConfig, metrics};
 
@@ -30,6 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) struct KafkaMembership {
     changes: mpsc::Receiver<Change>,
     member: Arc<Member>,
+    /// Why the thread ended by itself.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl KafkaMembership {
@@ -53,6 +55,8 @@ impl KafkaMembership {
         let polled = Arc::new(consumer);
         let weak = Arc::downgrade(&polled);
         let ended = Arc::clone(&stop);
+        let trouble: Arc<Mutex<Option<String>>> = Arc::default();
+        let told = Arc::clone(&trouble);
         std::thread::Builder::new()
             .name(format!("kafka-member-{group}"))
             .spawn(move || {
@@ -60,9 +64,15 @@ impl KafkaMembership {
                     // Paused partitions give no records; what an assignment fetched before the pause is not wanted.
                     if let Some(Err(error)) = polled.poll(POLL) {
                         tracing::debug!(%error, "kafka membership trouble");
+                        // It would wait for ever, as if it stood by.
+                        if error.rdkafka_error_code().is_some_and(is_denial) {
+                            *told.lock() = Some(words(&error));
+                            break;
+                        }
                     }
                     if let Some((code, detail)) = polled.client().fatal_error() {
                         tracing::warn!(%code, detail, "kafka membership has ended");
+                        *told.lock() = Some(detail);
                         break;
                     }
                 }
@@ -70,7 +80,7 @@ impl KafkaMembership {
                 drop(polled);
             })
             .map_err(|error| unavailable("starting the membership's thread", error))?;
-        Ok(Self { changes, member: Arc::new(Member { consumer: weak, stop }) })
+        Ok(Self { changes, member: Arc::new(Member { consumer: weak, stop }), trouble })
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -81,7 +91,10 @@ impl KafkaMembership {
 #[async_trait]
 impl Membership for KafkaMembership {
     async fn next(&mut self) -> Result<Change, LogError> {
-        let ended = || unavailable("the group's membership has ended", "join again");
+        let ended = || {
+            let trouble = self.trouble.lock().take();
+            unavailable("the group's membership has ended", trouble.as_deref().unwrap_or("join again"))
+        };
         self.changes.recv().await.ok_or_else(ended)
     }
 }

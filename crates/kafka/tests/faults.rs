@@ -36,7 +36,7 @@ fn in_transaction(config: &KafkaConfig, id: &str, topic: &str) -> BaseProducer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_in_another_process_fences_this_one() {
-    let config = kit::made().await;
+    let (config, _leavings) = kit::made().await;
     let (here, there) = (kit::open(&config).await, kit::open(&config).await);
     let inputs = here.append(vec![record(LEDGER_0, "a"), record(LEDGER_0, "b")]).await.unwrap();
     let mut older = here.claim("g", &[LEDGER_0]).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_claim_in_another_process_fences_this_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_aborted_is_not_there() {
-    let config = kit::made().await;
+    let (config, _leavings) = kit::made().await;
     let log = kit::open(&config).await;
     let foreign = in_transaction(&config, "foreign", "decisions");
     assert_eq!(log.end(DECISIONS_0).await.unwrap(), 0);
@@ -76,7 +76,7 @@ async fn what_was_aborted_is_not_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_ends_what_the_former_owner_left_open() {
-    let config = kit::made().await;
+    let (config, _leavings) = kit::made().await;
     let log = kit::open(&config).await;
     // As if the owner had died in the middle of a commit.
     let dead = in_transaction(&config, "g.ledger.0", "decisions");
@@ -94,7 +94,8 @@ async fn a_claim_ends_what_the_former_owner_left_open() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_far_behind_see_everything_in_order() {
-    let config = KafkaConfig { tail_cache_bytes: 64 << 10, ..kit::made().await };
+    let (config, _leavings) = kit::made().await;
+    let config = KafkaConfig { tail_cache_bytes: 64 << 10, ..config };
     let log = kit::open(&config).await;
     let mut claim = log.claim("g", &[LEDGER_1]).await.unwrap();
     let count = 30_000_usize;
@@ -120,7 +121,7 @@ async fn readers_far_behind_see_everything_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_that_follow_see_everything_in_order() {
-    let config = kit::made().await;
+    let (config, _leavings) = kit::made().await;
     let (writer, reader) = (kit::open(&config).await, kit::open(&config).await);
     let count = 20_000_usize;
     let following = tokio::spawn(async move {
@@ -147,7 +148,7 @@ async fn readers_that_follow_see_everything_in_order() {
 /// A client that is moved from one place to another must not take its old position for the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn single_records_are_found_wherever_they_are() {
-    let config = kit::made().await;
+    let (config, _leavings) = kit::made().await;
     let log = kit::open(&config).await;
     let mut claim = log.claim("g", &[LEDGER_1]).await.unwrap();
     let mut positions = Vec::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use eschaton_kafka::{KafkaConfig, KafkaLog, migrate};
 use eschaton_ports::{Change, Log, LogError, Membership, Topic};
-use kit::{DECISIONS_0, LEDGER_0, record};
+use kit::{DECISIONS_0, LEDGER_0, Leavings, record};
 
 const GROUP: &str = "shared";
 const SHARDS: u32 = 4;
@@ -36,15 +36,16 @@ async fn until(member: &mut Box<dyn Membership>, has: &mut BTreeSet<u32>, many: 
     }
 }
 
-async fn made() -> KafkaConfig {
+async fn made() -> (KafkaConfig, Leavings) {
     let config = KafkaConfig { session_timeout_ms: 3_000, ..kit::config(SHARDS) };
+    let leavings = Leavings::of(&config);
     migrate(&config, 1).await.unwrap();
-    config
+    (config, leavings)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_move_and_claims_follow() {
-    let config = made().await;
+    let (config, _leavings) = made().await;
     let named = |name: &str| KafkaConfig { client_id: name.into(), ..config.clone() };
     let (here, there) = (kit::open(&named("here")).await, kit::open(&named("there")).await);
     assert_eq!(here.owners(GROUP).await.unwrap(), []);
@@ -91,7 +92,7 @@ async fn partitions_move_and_claims_follow() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_partitions_of_a_killed_member_are_given_away() {
-    let config = made().await;
+    let (config, _leavings) = made().await;
     let log = kit::open(&config).await;
     let mut member = join(&log).await;
     let mut has = BTreeSet::new();
@@ -110,7 +111,8 @@ async fn the_partitions_of_a_killed_member_are_given_away() {
 
 #[tokio::test]
 async fn a_wrong_number_of_partitions_is_refused() {
-    let log = kit::open(&made().await).await;
+    let (config, _leavings) = made().await;
+    let log = kit::open(&config).await;
     let refused = log.join(GROUP, Topic::Ledger, SHARDS + 1).await.err().unwrap();
     assert!(matches!(refused, LogError::Invalid { .. }), "{refused}");
 }

@@ -5,9 +5,10 @@
 mod kit;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use eschaton_kafka::{KafkaConfig, KafkaLog, OpenError, Sasl, SaslMechanism, Secret, Security, Tls, migrate};
-use eschaton_ports::Log;
+use eschaton_ports::{Log, Topic};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -38,6 +39,7 @@ fn authority() -> Option<Tls> {
 #[tokio::test]
 async fn topics_are_made_once_and_checked() {
     let config = kit::config(3);
+    let _leavings = kit::Leavings::of(&config);
     let error = refused(config.clone()).await;
     assert!(matches!(&error, OpenError::TopicMissing { topic } if topic.ends_with(".ledger")), "{error}");
     assert!(error.to_string().contains("eschaton migrate"), "{error}");
@@ -58,6 +60,7 @@ async fn topics_are_made_once_and_checked() {
 #[tokio::test]
 async fn a_migration_tells_what_it_would_have_set_otherwise() {
     let config = kit::config(1);
+    let _leavings = kit::Leavings::of(&config);
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &config.bootstrap).create().unwrap();
     let name = format!("{}.changes", config.topic_prefix);
@@ -91,7 +94,8 @@ async fn a_wrong_address_is_named() {
 
 #[tokio::test]
 async fn scram_lets_the_right_password_in_and_names_the_wrong_one() {
-    let made = secure(kit::made().await, 10);
+    let (made, _leavings) = kit::made().await;
+    let made = secure(made, 10);
     for mechanism in [SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
         let with = |password| {
             let security = Security { sasl: scram(password, mechanism), tls: None };
@@ -106,7 +110,7 @@ async fn scram_lets_the_right_password_in_and_names_the_wrong_one() {
 
 #[tokio::test]
 async fn tls_trusts_the_authority_and_nobody_else() {
-    let made = kit::made().await;
+    let (made, _leavings) = kit::made().await;
     let trusting = KafkaConfig {
         security: Security { tls: authority(), sasl: None },
         request_timeout_ms: 2_000,
@@ -147,7 +151,7 @@ fn acl(config: &KafkaConfig, arguments: &[&str]) {
 /// Each right that is missing is named with what it is missing on, and granting it is enough to go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_right_is_named_and_may_be_granted() {
-    let made = kit::made().await;
+    let (made, _leavings) = kit::made().await;
     let prefix = made.topic_prefix.clone();
     let grant = |operation: &str, resource: &str| {
         let to = ["--add", "--allow-principal", "User:stranger", "--operation", operation];
@@ -191,11 +195,18 @@ async fn a_missing_right_is_named_and_may_be_granted() {
     assert!(said.contains("Write and Describe on this transactional id"), "{said}");
     assert!(said.contains(&format!("transactional id {prefix}.g.ledger.0")), "{said}");
     grant("Write", "--transactional-id");
+    let began = Instant::now();
     let said = until_err("a claim without its group", "consumer group", claim).await;
+    assert!(began.elapsed() < Duration::from_secs(12), "told at once, not after {:?}", began.elapsed());
     assert!(
         said.contains("right Read on this consumer group") && said.contains(&format!("{prefix}.g")),
         "{said}"
     );
+    // So is one who would be a member, and not left to wait as if it stood by.
+    let mut member = log.join("g", Topic::Ledger, 2).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), member.next()).await.expect("it waits");
+    let told = ended.unwrap_err().to_string();
+    assert!(told.contains("right Read on this consumer group"), "{told}");
     grant("Read", "--group");
     let mut claim = until("a claim", claim).await;
     claim

@@ -57,7 +57,7 @@ impl WorkerThread {
 }
 
 /// Runs a worker again and again until it is stopped: passing trouble is reported and tried again with
-/// a growing pause (100 ms to 5 s), one that was fenced waits to be stopped, anything else is fatal for the
+/// a growing pause (100 ms to 2 s), one that was fenced waits to be stopped, anything else is fatal for the
 /// process.
 #[allow(clippy::disallowed_methods, reason = "pauses between two lives of a worker, outside every core")]
 pub async fn supervise<F, Fut>(part: &str, health: &Health, stop: &CancellationToken, mut life: F)
@@ -90,7 +90,7 @@ where
                     () = tokio::time::sleep(std::time::Duration::from_millis(pause_ms)) => {}
                     () = stop.cancelled() => break,
                 }
-                pause_ms = (pause_ms * 2).min(5_000);
+                pause_ms = (pause_ms * 2).min(2_000);
             }
             Err(error) => {
                 tracing::error!(part, %error, "worker cannot go on");

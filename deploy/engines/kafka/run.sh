@@ -4,6 +4,7 @@
 #   run.sh fetch | start | stop | kill9 | pause | resume | wipe | status | acl OPTIONS of kafka-acls
 #
 #   KAFKA_PORT    plaintext listener on 127.0.0.1, 29092; the controller takes the next port
+#   KAFKA_ADVERTISED  port on 127.0.0.1 where plaintext clients are told to connect, KAFKA_PORT; for a proxy in front
 #   KAFKA_SECURE  1: also SASL/SCRAM on port + 10, TLS on port + 11, SASL/SCRAM over TLS on port + 12;
 #                 decided when the data directory is made. User `eschaton`, password `eschaton-secret`, may do
 #                 everything, as may who needs no login; user `stranger` of the same password has the rights that it is
@@ -16,6 +17,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${KAFKA_PORT:-29092}
+advertised=${KAFKA_ADVERTISED:-$port}
 home=${ENGINE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/eschaton-engines}
 jars=$home/kafka-jars
 run=$home/${KAFKA_NAME:-kafka-$port}
@@ -88,7 +90,7 @@ configure() {
   fi
   cat >>"$run/server.properties" <<-END
 	listeners=$names,CONTROLLER://127.0.0.1:$((port + 1))
-	advertised.listeners=$names,CONTROLLER://127.0.0.1:$((port + 1))
+	advertised.listeners=${names/:$port/:$advertised},CONTROLLER://127.0.0.1:$((port + 1))
 	listener.security.protocol.map=$protocols
 	END
 }
@@ -158,7 +160,7 @@ case "${1:-}" in
     ;;
   fetch | start | stop | kill9 | pause | resume | wipe | status) "$1" ;;
   *)
-    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 2
     ;;
 esac

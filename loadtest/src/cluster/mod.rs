@@ -1,6 +1,7 @@
 //! Payments through a cluster, beside what its engines take by themselves.
 
 mod bound;
+mod compare;
 mod processes;
 mod report;
 mod writes;
@@ -53,6 +54,10 @@ pub(crate) struct ClusterArgs {
     /// The closed loop has payments for so many per second; raise it when it says that they ran out
     #[arg(long, default_value_t = 6_000.0)]
     most: f64,
+    /// Measure only our CPU per payment, with these numbers of resolvers in turn, twice each; --seconds are for all turns,
+    /// and with --rate so many payments are offered instead of as many as are taken
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["resolvers", "plot"])]
+    compare_resolvers: Vec<usize>,
     /// Process ids of the engines, when they are not found by their ports
     #[arg(long)]
     engine_pid: Vec<u32>,
@@ -68,6 +73,10 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     ensure!(args.seconds >= 1.0 && args.seconds <= 3_600.0, "--seconds must be 1 to 3600");
     ensure!((1..=64).contains(&args.resolvers), "--resolvers must be 1 to 64");
     ensure!(args.most >= 1.0 && args.most <= 1e6, "--most must be 1 to 1000000");
+    if !args.compare_resolvers.is_empty() {
+        let numbers = args.compare_resolvers.clone();
+        return compare::run(args, numbers).await;
+    }
     let engine_pids = engine_pids(&args)?;
     let dir = tempfile::tempdir()?;
     let id = run_id()?;

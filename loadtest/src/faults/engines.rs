@@ -14,15 +14,22 @@ pub(crate) struct Engine {
     pub(crate) name: &'static str,
     script: PathBuf,
     messages: PathBuf,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Engine {
-    /// Starts it on no data. Ports and directories come from the environment, as the script's head says.
-    pub(crate) fn start(name: &'static str, script: &Path, dir: &Path) -> anyhow::Result<Self> {
+    /// Starts it on no data. Ports and directories come from the environment, as the script's head says, and from
+    /// `environment`.
+    pub(crate) fn start(
+        name: &'static str,
+        script: &Path,
+        dir: &Path,
+        environment: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let script = script
             .canonicalize()
             .with_context(|| format!("{name}'s script {} cannot be used", script.display()))?;
-        let engine = Self { name, script, messages: dir.join(format!("{name}.log")) };
+        let engine = Self { name, script, messages: dir.join(format!("{name}.log")), environment };
         if let Err(error) = engine.call("wipe") {
             // It is not this run's: leave it as it is.
             std::mem::forget(engine);
@@ -38,6 +45,7 @@ impl Engine {
         let messages = std::fs::OpenOptions::new().create(true).append(true).open(&self.messages)?;
         let mut child = Command::new(&self.script)
             .arg(verb)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(messages.try_clone()?)
             .stderr(messages)

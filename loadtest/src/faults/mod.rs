@@ -3,7 +3,11 @@
 mod decisions;
 mod engines;
 mod fleet;
+mod link;
 mod plan;
+mod proofs;
+mod rows;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -13,20 +17,24 @@ use anyhow::ensure;
 use clap::Args;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::anew;
 use crate::cluster::{Cluster, Engines as Addresses, Shape, settle};
 use crate::contest::{Contest, Dice, load};
 use crate::live::submit_all;
 use crate::lookup::look_up;
 use crate::scenario::{bar, run_id};
 use crate::workload::Workload;
+use crate::{cores, report};
 use engines::Engine;
 use fleet::{Fleet, Urls};
+use link::Link;
 use plan::{Deck, Engines, Fault, inject};
+use verdict::{Tally, Verdict};
 
 const SHARDS: u32 = 4;
 /// About how long a fault lasts, for the size of the load.
-const FAULT_S: u64 = 20;
+const FAULT_S: u64 = 25;
+/// A cluster that decides nothing for so long after a fault has ended has not recovered.
+const RECOVERY: Duration = Duration::from_secs(90);
 /// What waits for a decision when the faults are over has it by then.
 const CALM: Duration = Duration::from_secs(300);
 
@@ -50,10 +58,10 @@ pub(crate) struct FaultsArgs {
     /// How many faults
     #[arg(long, default_value_t = 50)]
     faults: u32,
-    /// Time between two faults
+    /// Time between two faults, once payments are decided again
     #[arg(long, default_value_t = 4.0)]
     seconds_between: f64,
-    /// Outputs paid from in a second, each by two payments at different edges
+    /// Pairs of payments in a second, each pair of the same two outputs, handed in at different edges
     #[arg(long, default_value_t = 40)]
     rate: u32,
     /// Chooses faults and victims; another one for each run unless given
@@ -62,15 +70,13 @@ pub(crate) struct FaultsArgs {
     /// Directory of keys, configuration and messages; made if need be
     #[arg(long)]
     data_dir: PathBuf,
+    /// Write the results here
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
-/// Faults of one kind.
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    count: u32,
-    stall: Duration,
-    longest: Duration,
-}
+/// Inputs of each payment, of different owners: most payments reserve in several shards.
+const INPUTS: u64 = 2;
 
 pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
     ensure!((0.1..=600.0).contains(&args.seconds_between), "--seconds-between must be 0.1 to 600");
@@ -83,16 +89,24 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
     let mut dice = Dice(seed);
     let workload = Workload::new(id)?;
     let outputs = u64::from(args.rate) * u64::from(args.faults) * (whole_s(args.seconds_between) + FAULT_S);
-    println!("signing two payments of each of {outputs} outputs");
-    let (issuances, pairs) = block_in_place(|| workload.contenders(outputs))?;
+    println!("signing {outputs} pairs of payments");
+    let (issuances, pairs) = block_in_place(|| workload.contenders(outputs, INPUTS))?;
     let contest = Arc::new(Contest::new(pairs, 2));
 
     println!("starting the engines");
-    let engines = Engines {
-        kafka: block_in_place(|| Engine::start("kafka", &args.kafka_script, &args.data_dir))?,
-        cql: block_in_place(|| Engine::start("cassandra", &args.cql_script, &args.data_dir))?,
-    };
-    let addresses = Addresses::here(args.kafka_port, args.cql_port);
+    let (to_kafka, to_cql) = (Link::to(args.kafka_port).await?, Link::to(args.cql_port).await?);
+    // The broker tells its clients where to connect: to the link.
+    let advertised = vec![("KAFKA_ADVERTISED", to_kafka.port.to_string())];
+    let addresses = Addresses::here(to_kafka.port, to_cql.port);
+    let engines = block_in_place(|| {
+        anyhow::Ok(Engines {
+            kafka: Engine::start("kafka", &args.kafka_script, &args.data_dir, advertised)?,
+            cql: Engine::start("cassandra", &args.cql_script, &args.data_dir, Vec::new())?,
+            to_kafka,
+            to_cql,
+        })
+    })?;
+    let began = Instant::now();
     let name = format!("faults{}", hex::encode(&id[8..16]));
     let shape = Shape { shards: SHARDS, partition_bits: 4 };
     let cluster =
@@ -106,29 +120,30 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
     let feeding = tokio::spawn(feed(contest.clone(), usize::try_from(outputs)?, args.rate));
     let loads = keep_loading(&contest, &fleet.urls());
     let shown = bar("faults", args.faults.into());
-    let mut tallies = [Tally::default(); Fault::ALL.len()];
+    let mut tallies: Vec<Tally> =
+        Fault::ALL.iter().map(|fault| Tally { fault: fault.name(), ..Tally::default() }).collect();
     let mut deck = Deck::new();
     for _ in 0..args.faults {
         let fault = deck.draw(&mut dice)?;
         shown.set_message(fault.name());
-        let began = Instant::now();
+        let fault_began = Instant::now();
         block_in_place(|| inject(fault, &mut dice, &engines, &mut fleet))?;
+        recover(&contest, &mut fleet, fault).await?;
         rest(&mut fleet, args.seconds_between).await?;
         let stall = contest.longest_stall();
         shown.suspend(|| {
             println!(
-                "{:<40} {:5.1} s, longest without a decision {:5.1} s",
+                "{:<44} {:5.1} s, longest without a decision {:5.1} s",
                 fault.name(),
-                began.elapsed().as_secs_f64(),
+                fault_began.elapsed().as_secs_f64(),
                 stall.as_secs_f64()
             );
         });
-        for (tally, kind) in tallies.iter_mut().zip(Fault::ALL) {
-            if kind == fault {
-                tally.count += 1;
-                tally.stall += stall;
-                tally.longest = tally.longest.max(stall);
-            }
+        for tally in tallies.iter_mut().filter(|tally| tally.fault == fault.name()) {
+            let (stall_s, before) = (stall.as_secs_f64(), f64::from(tally.times));
+            tally.times += 1;
+            tally.mean_stall_s = (tally.mean_stall_s * before + stall_s) / (before + 1.0);
+            tally.longest_stall_s = tally.longest_stall_s.max(stall_s);
         }
         shown.inc(1);
     }
@@ -151,58 +166,62 @@ pub(crate) async fn run(args: FaultsArgs) -> anyhow::Result<()> {
     settle(&cluster).await?;
     let shown = bar("looking payments up", u64::try_from(2 * fed)?);
     let found = look_up(&first(&fleet.urls()), &contest, fed, &shown).await?;
+    println!("having proofs made");
+    let proven = proofs::check(&first(&fleet.urls()), &contest.accepted(), &mut dice).await?;
     let ended = std::mem::take(&mut fleet.ended);
     block_in_place(|| fleet.stop())?;
 
-    println!("counting decisions");
-    let decisions = decisions::count(&cluster.config).await?;
-    let shown = bar("deciding the log anew", 1);
-    let scratch = args.data_dir.join(format!("{name}.check"));
-    let report = eschaton_node::check_engines(&cluster.config, &scratch, anew::progress(&shown)).await?;
-    shown.finish_and_clear();
-
-    println!("\n  {:<40} {:>5} {:>12} {:>12}", "fault", "times", "mean stall", "longest");
-    for (fault, tally) in Fault::ALL.iter().zip(&tallies).filter(|(_, tally)| tally.count > 0) {
-        let mean = tally.stall.as_secs_f64() / f64::from(tally.count);
-        let longest = tally.longest.as_secs_f64();
-        println!("  {:<40} {:>5} {mean:>10.1} s {longest:>10.1} s", fault.name(), tally.count);
+    let (cpu, commit) = report::machine();
+    let mut verdict = Verdict {
+        scenario: "faults",
+        seed,
+        faults: args.faults,
+        by_fault: tallies.into_iter().filter(|tally| tally.times > 0).collect(),
+        last_stall_s: last_stall.as_secs_f64(),
+        pairs: fed,
+        answers,
+        found,
+        proven,
+        decisions: decisions::Decisions::default(),
+        tree_size: 0,
+        live_outputs: 0,
+        accepted_rows: 0,
+        pending: 0,
+        state_hashes: Default::default(),
+        records: 0,
+        compared_decisions: 0,
+        rows: 0,
+        ended,
+        seconds: 0.0,
+        cores: cores(),
+        cpu,
+        commit,
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+    };
+    let remains = verdict::remains(&cluster.config, &args.data_dir, &name).await?;
+    verdict.with(&remains);
+    verdict.seconds = began.elapsed().as_secs_f64();
+    verdict.print();
+    if let Some(path) = &args.json {
+        report::write(path, &verdict)?;
     }
-    println!("  after the last one: {:.1} s\n", last_stall.as_secs_f64());
-    println!(
-        "{} faults, seed {seed}: {} acknowledged payments, {} refused contenders, {} lost, {} refused and yet accepted, {} outputs spent twice, {} contradictory answers",
-        args.faults,
-        answers.accepted,
-        answers.rejected,
-        found.lost,
-        found.revived,
-        found.twice,
-        answers.contradicted
-    );
-    println!(
-        "{} decisions, {} first acceptances; {} ids repeated, {} accepted again, {} outputs spent twice on the log",
-        decisions.records,
-        decisions.accepted,
-        decisions.repeated_ids,
-        decisions.accepted_again,
-        decisions.spent_twice
-    );
-    for process in &ended {
-        println!("ended by itself: {process}");
-    }
-    anew::print(&report);
-    ensure!(
-        answers.accepted == fed,
-        "{fed} outputs were paid from, {} payments are accepted",
-        answers.accepted
-    );
-    ensure!(
-        found.lost + found.twice + found.revived + answers.contradicted == 0,
-        "money was lost or doubled"
-    );
-    ensure!(decisions.is_sound(), "the log holds a decision twice");
-    ensure!(report.store_hash == report.replay_hash, "{}", report.first_difference.unwrap_or_default());
-    ensure!(ended.is_empty(), "a process ended by itself; its messages are in {}", args.data_dir.display());
+    verdict.check(&remains)?;
     block_in_place(|| engines.kafka.wipe().and_then(|()| engines.cql.wipe()))
+}
+
+/// Waits until payments are decided again: the next fault is to meet a cluster that works.
+async fn recover(contest: &Contest, fleet: &mut Fleet, fault: Fault) -> anyhow::Result<()> {
+    let over = Instant::now();
+    while !contest.goes_on_since(over) {
+        ensure!(
+            over.elapsed() < RECOVERY,
+            "nothing was decided in {} s after the fault was over: {}",
+            RECOVERY.as_secs(),
+            fault.name()
+        );
+        rest(fleet, 0.25).await?;
+    }
+    Ok(())
 }
 
 /// Looks after the processes until the next fault is due.

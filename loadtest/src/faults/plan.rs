@@ -7,12 +7,21 @@ use rustix::process::Signal;
 
 use super::engines::Engine;
 use super::fleet::{Fleet, Role};
+use super::link::Link;
 use crate::contest::Dice;
 
 /// Who is stopped for longer is given up by the brokers (`session_timeout_ms`, 10 s).
 const SLEEP_MS: (u64, u64) = (12_000, 20_000);
 const BROKER_PAUSE_MS: (u64, u64) = (5_000, 15_000);
 const DATABASE_PAUSE_MS: (u64, u64) = (3_000, 8_000);
+/// Answers are kept for so long before an engine dies: what workers have begun by then, they cannot end.
+const UNDER_WAY_MS: (u64, u64) = (300, 900);
+/// Requests of the database have three seconds (`request_timeout_ms`): what is written meanwhile counts as timed out.
+const DATABASE_MUTE_MS: (u64, u64) = (4_000, 8_000);
+const BROKER_MUTE_MS: (u64, u64) = (2_000, 12_000);
+/// Connections are cut so often in a row, with pauses.
+const CUTS: u64 = 4;
+const CUT_PAUSE_MS: (u64, u64) = (1, 400);
 
 /// What may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +31,16 @@ pub(crate) enum Fault {
     BrokerKill,
     BrokerPause,
     BrokerRestart,
+    BrokerCut,
+    BrokerMute,
     DatabaseKill,
     DatabasePause,
+    DatabaseCut,
+    DatabaseMute,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 15] = [
         Fault::Kill(Role::Edge),
         Fault::Kill(Role::Resolver),
         Fault::Kill(Role::Prover),
@@ -37,8 +50,12 @@ impl Fault {
         Fault::BrokerKill,
         Fault::BrokerPause,
         Fault::BrokerRestart,
+        Fault::BrokerCut,
+        Fault::BrokerMute,
         Fault::DatabaseKill,
         Fault::DatabasePause,
+        Fault::DatabaseCut,
+        Fault::DatabaseMute,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -49,11 +66,15 @@ impl Fault {
             Fault::Sleep(Role::Edge) => "an edge stopped beyond its session",
             Fault::Sleep(Role::Resolver) => "a resolver stopped beyond its session",
             Fault::Sleep(Role::Prover) => "a prover stopped beyond its session",
-            Fault::BrokerKill => "kill -9 of the broker",
+            Fault::BrokerKill => "kill -9 of the broker in mid-transaction",
             Fault::BrokerPause => "the broker stopped for a while",
-            Fault::BrokerRestart => "the broker restarted in order",
+            Fault::BrokerRestart => "the broker restarted in mid-transaction",
+            Fault::BrokerCut => "connections to the broker cut",
+            Fault::BrokerMute => "the broker's answers lost",
             Fault::DatabaseKill => "kill -9 of the database",
             Fault::DatabasePause => "the database stopped for a while",
+            Fault::DatabaseCut => "connections to the database cut",
+            Fault::DatabaseMute => "database time-outs that did apply",
         }
     }
 }
@@ -77,10 +98,12 @@ impl Deck {
     }
 }
 
-/// The two engines.
+/// The two engines, and the ways to them.
 pub(crate) struct Engines {
     pub(crate) kafka: Engine,
     pub(crate) cql: Engine,
+    pub(crate) to_kafka: Link,
+    pub(crate) to_cql: Link,
 }
 
 /// Makes a fault happen. Engines are well again when this returns; a process that was stopped sleeps on.
@@ -92,11 +115,22 @@ pub(crate) fn inject(
 ) -> anyhow::Result<()> {
     let mut within = |(least, most): (u64, u64)| Duration::from_millis(least + dice.below(most - least));
     let done = match fault {
-        Fault::BrokerKill => kill(&engines.kafka),
-        Fault::BrokerRestart => engines.kafka.call("stop").and_then(|()| engines.kafka.call("start")),
+        Fault::BrokerKill => {
+            let under_way = within(UNDER_WAY_MS);
+            in_mid_request(&engines.to_kafka, under_way, || kill(&engines.kafka))
+        }
+        Fault::BrokerRestart => {
+            let under_way = within(UNDER_WAY_MS);
+            let restart = || engines.kafka.call("stop").and_then(|()| engines.kafka.call("start"));
+            in_mid_request(&engines.to_kafka, under_way, restart)
+        }
         Fault::BrokerPause => pause(&engines.kafka, within(BROKER_PAUSE_MS)),
+        Fault::BrokerMute => in_mid_request(&engines.to_kafka, within(BROKER_MUTE_MS), || Ok(())),
+        Fault::BrokerCut => cut(&engines.to_kafka, within),
         Fault::DatabaseKill => kill(&engines.cql),
         Fault::DatabasePause => pause(&engines.cql, within(DATABASE_PAUSE_MS)),
+        Fault::DatabaseMute => in_mid_request(&engines.to_cql, within(DATABASE_MUTE_MS), || Ok(())),
+        Fault::DatabaseCut => cut(&engines.to_cql, within),
         Fault::Kill(role) => {
             let victim = fleet.choose(role, dice)?;
             fleet.kill_and_start(victim)
@@ -110,6 +144,27 @@ pub(crate) fn inject(
         }
     };
     done.with_context(|| format!("fault: {}", fault.name()))
+}
+
+/// Keeps the engine's answers for a time, then does what is to be done, and loses them.
+fn in_mid_request(
+    link: &Link,
+    time: Duration,
+    then: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    link.mute();
+    std::thread::sleep(time);
+    let done = then();
+    link.cut();
+    done
+}
+
+fn cut(link: &Link, mut within: impl FnMut((u64, u64)) -> Duration) -> anyhow::Result<()> {
+    for _ in 0..CUTS {
+        link.cut();
+        std::thread::sleep(within(CUT_PAUSE_MS));
+    }
+    Ok(())
 }
 
 fn kill(engine: &Engine) -> anyhow::Result<()> {

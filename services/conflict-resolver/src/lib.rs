@@ -79,7 +79,11 @@ fn work(
                 limits: Limits { cache_bytes: config.cache_bytes, ..Limits::default() },
                 observer: Some(Arc::new(StepSpans("conflict-resolver.step"))),
             };
-            let mut worker = Worker::open(spec).await?;
+            // Who waits for this partition must not wait for an engine that is slow to open it here.
+            let mut worker = tokio::select! {
+                opened = Worker::open(spec) => opened?,
+                () = stop.cancelled() => return Ok(()),
+            };
             health.well(&part);
             worker.run(Box::pin(stop.cancelled())).await
         })

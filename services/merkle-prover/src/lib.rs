@@ -132,7 +132,10 @@ fn work(
                     let _ = publish.send(Some(checkpoint));
                 }),
             };
-            let mut worker = ProverWorker::open(spec).await?;
+            let mut worker = tokio::select! {
+                opened = ProverWorker::open(spec) => opened?,
+                () = stop.cancelled() => return Ok(()),
+            };
             health.well("prover");
             let mut requests = requests.lock().await;
             worker.run(&mut requests, Box::pin(stop.cancelled())).await

@@ -1,5 +1,7 @@
-//! Compares a store with what its log says: every row is made anew on an empty store, and every checkpoint's roots.
+//! Compares a store with what its log says: every row is made anew on an empty store, every decision and every
+//! checkpoint's roots.
 
+mod published;
 mod rows;
 mod verify;
 mod view;
@@ -30,6 +32,8 @@ pub use verify::{How, StateReport};
 pub struct CheckReport {
     /// Records of topic `ledger` that were decided anew.
     pub records: u64,
+    /// Published decisions that were compared with those made anew.
+    pub decisions: u64,
     /// Rows compared.
     pub rows: u64,
     /// BLAKE3 over all rows of the store, in hexadecimal.
@@ -68,6 +72,7 @@ pub async fn check_engines(
     .await?;
     Ok(CheckReport {
         records: report.records,
+        decisions: report.decisions,
         rows: report.rows,
         store_hash: report.store_hash,
         replay_hash: report.log_hash,

@@ -9,6 +9,7 @@ mod config;
 mod engines;
 mod faucet;
 mod identity;
+mod presence;
 mod proofs;
 mod query;
 mod server;

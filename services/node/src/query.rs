@@ -11,7 +11,7 @@ use eschaton_kit::{Found, Health, Ports};
 use eschaton_ledger::keys;
 use eschaton_ports::{SCAN_ROWS_MAX, Table, Topic, TopicPartition};
 use eschaton_types::pb::log::{Checkpoint, Reason, State};
-use eschaton_types::pb::state::OutputRow;
+use eschaton_types::pb::state::{OutputRow, TransactionRow};
 use eschaton_types::{Address, Network, TxId};
 use gossip_ingress::{Decision, Ingress, Submitter};
 use prost::Message;
@@ -29,6 +29,7 @@ const PAGE_MAX: usize = 1_000;
 /// Spent rows that one page may pass over.
 const PASSED_OVER_MAX: usize = 5_000;
 const WATCHED_MAX: usize = 1_000;
+const STATES_MAX: usize = 1_000;
 
 /// Answers from rows; holds no state of its own.
 pub(crate) struct Query {
@@ -70,6 +71,15 @@ impl Query {
         eschaton_kit::transaction(self.ports.log.as_ref(), self.ports.store.as_ref(), txid)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    async fn transaction_rows(&self, keys: &[Bytes]) -> Result<Vec<Option<TransactionRow>>, Status> {
+        let rows = self.ports.store.get_many(Table::Transactions, keys).await;
+        let rows = rows.map_err(|error| Status::unavailable(error.to_string()))?;
+        let decoded = |value| {
+            keys::decode(Table::Transactions, &value).map_err(|error| Status::internal(error.to_string()))
+        };
+        rows.into_iter().map(|row| row.map(decoded).transpose()).collect()
     }
 
     async fn partition(&self, partition: u32) -> Result<api::PartitionStatus, Status> {
@@ -146,6 +156,30 @@ impl api::query_server::Query for Query {
             spent_by,
             at_ms: found.row.at_ms,
         }))
+    }
+
+    async fn get_states(
+        &self,
+        request: Request<api::GetStatesRequest>,
+    ) -> Result<Response<api::GetStatesResponse>, Status> {
+        let txids = request.into_inner().txids;
+        if txids.len() > STATES_MAX {
+            return Err(Status::invalid_argument(format!("at most {STATES_MAX} transactions can be named")));
+        }
+        let keys = txids.iter().map(|bytes| Ok(keys::transaction(&txid(bytes)?)));
+        let keys = keys.collect::<Result<Vec<_>, Status>>()?;
+        let mut rows = self.transaction_rows(&keys).await?;
+        let missing: Vec<usize> = (0..rows.len()).filter(|index| rows[*index].is_none()).collect();
+        if !missing.is_empty() {
+            // As for a single one: their rows may be under way.
+            caught_up(&self.ports, self.shards).await?;
+            let keys: Vec<Bytes> = missing.iter().map(|index| keys[*index].clone()).collect();
+            for (index, row) in missing.into_iter().zip(self.transaction_rows(&keys).await?) {
+                rows[index] = row;
+            }
+        }
+        let states = rows.into_iter().map(|row| row.map(transaction_state).unwrap_or_default()).collect();
+        Ok(Response::new(api::GetStatesResponse { states }))
     }
 
     async fn list_outputs(
@@ -291,6 +325,15 @@ fn event(decision: &Decision) -> api::DecisionEvent {
         message,
         at_ms: decision.at_ms,
     }
+}
+
+fn transaction_state(row: TransactionRow) -> api::TransactionState {
+    let (state, at_ms) = (state(row.state()).to_owned(), row.at_ms);
+    let (reason, message) = match row.rejection {
+        Some(rejection) => (reason(rejection.reason), rejection.message),
+        None => Default::default(),
+    };
+    api::TransactionState { state, reason, message, at_ms }
 }
 
 fn state(state: State) -> &'static str {

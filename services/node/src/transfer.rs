@@ -25,6 +25,7 @@ use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
 
 use crate::check;
 use crate::config::NodeConfig;
+use crate::services::Service;
 
 pub use export::export;
 pub use import::import;
@@ -76,7 +77,7 @@ fn claims(shards: u32) -> Vec<(&'static str, Vec<TopicPartition>)> {
 /// Refuses a log on which processes are at work. One that has just ended may be a member of its group for some seconds
 /// more: until its leaving is known, or until it is given up for dead.
 async fn nobody_works(ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
-    for group in [RESOLVERS, PROVERS] {
+    for group in [RESOLVERS, PROVERS, Service::GossipIngress.name()] {
         let mut looks = 0;
         loop {
             let owners = ports.log.owners(group).await?;

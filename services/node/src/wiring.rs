@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
-use crate::{engines, faucet, identity, proofs, server};
+use crate::{engines, faucet, identity, presence, proofs, server};
 
 /// How long connections may take to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -136,6 +136,13 @@ impl Node {
         let services = server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet };
         if !matches!(config.engines, Engines::Embedded { .. }) {
             tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
+            // Resolvers and provers are members of groups anyway: there they get their work.
+            for service in [Service::GossipIngress, Service::Query] {
+                if config.services.has(service) {
+                    let (log, clock, stop) = (ports.log.clone(), ports.clock.clone(), stop_working.clone());
+                    tokio::spawn(presence::show(service.name(), log, clock, stop));
+                }
+            }
         }
         let store = ports.store;
         let serving = tokio::spawn(server::serve(listener, services, health.clone(), stop_serving.clone()));

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Request;
 use super::outcome::Failure;
-use super::transaction::{Delivered, Transactions};
+use super::transaction::{Delivered, SLICE, Transactions, UNWANTED};
 use crate::KafkaConfig;
 use crate::context::Consumer;
 use crate::error::{is_denial, unavailable, words};
@@ -66,7 +66,7 @@ pub(crate) async fn open(opening: Opening) -> Result<Opened, LogError> {
     let (reply, answer) = oneshot::channel();
     let name = opening.partitions.first().map_or_else(String::new, ToString::to_string);
     let started = std::thread::Builder::new().name(format!("kafka-{name}")).spawn(move || {
-        match Owner::take(opening) {
+        match Owner::take(opening, || !reply.is_closed()) {
             Ok((owner, positions)) => {
                 // Who claimed may be gone; then the queue's other end is gone as well.
                 let _ = reply.send(Ok(positions));
@@ -95,7 +95,10 @@ struct Owner {
 
 impl Owner {
     #[allow(clippy::disallowed_methods, reason = "engine calls have deadlines")]
-    fn take(opening: Opening) -> Result<(Self, Vec<(TopicPartition, u64)>), LogError> {
+    fn take(
+        opening: Opening,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(Self, Vec<(TopicPartition, u64)>), LogError> {
         let timeout = Duration::from_millis(opening.config.transaction_timeout_ms.into());
         let deadline = Instant::now() + timeout;
         let first = opening.partitions.first().map_or_else(String::new, |at| {
@@ -108,7 +111,7 @@ impl Owner {
             .map_err(|error| unavailable("making a producer", words(&error)))?;
         let mut transactions = Transactions::new(producer, Arc::clone(&opening.layout), timeout);
         transactions.connect();
-        transactions.init(deadline).map_err(|failure| {
+        transactions.init(deadline, &wanted).map_err(|failure| {
             transactions.serve();
             let trouble = transactions.trouble().map_or_else(String::new, |(_, reason)| reason);
             let what = format!("claiming with transactional id {first}");
@@ -120,7 +123,7 @@ impl Owner {
                 }
             }
         })?;
-        let positions = committed(&opening, deadline)?;
+        let positions = committed(&opening, deadline, wanted)?;
         Ok((Self { opening, transactions: Ok(transactions) }, positions))
     }
 
@@ -215,7 +218,11 @@ fn metadata(opening: &Opening) -> Option<ConsumerGroupMetadata> {
 /// The group's committed offsets. Stable: the consumer reads committed, so that librdkafka asks with
 /// `require_stable`, and a transaction's pending offsets are waited for.
 #[allow(clippy::disallowed_methods, reason = "engine calls have deadlines")]
-fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition, u64)>, LogError> {
+fn committed(
+    opening: &Opening,
+    deadline: Instant,
+    wanted: impl Fn() -> bool,
+) -> Result<Vec<(TopicPartition, u64)>, LogError> {
     let what = format!("reading the positions of group {}", opening.config.group(&opening.group));
     let mut detail = "no answer in time".to_owned();
     loop {
@@ -223,26 +230,32 @@ fn committed(opening: &Opening, deadline: Instant) -> Result<Vec<(TopicPartition
         if left.is_zero() {
             return Err(unavailable(&what, detail));
         }
+        if !wanted() {
+            return Err(unavailable(&what, UNWANTED));
+        }
         let mut list = TopicPartitionList::with_capacity(opening.partitions.len());
         for at in &opening.partitions {
             list.add_partition(opening.layout.name(at.topic), number(*at));
         }
-        let found = opening.offsets.committed_offsets(list, left).and_then(|list| {
+        let found = opening.offsets.committed_offsets(list, left.min(SLICE)).and_then(|list| {
             list.elements()
                 .iter()
                 .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
             Ok(list)
         });
         match found {
-            Ok(list) => return positions(opening, &list),
+            Ok(list) => {
+                opening.offsets.context().forget();
+                return positions(opening, &list);
+            }
             Err(error) => {
                 detail = words(&error);
                 if error.rdkafka_error_code().is_some_and(is_denial) {
                     return Err(unavailable(&what, detail));
                 }
-                // The client keeps to itself that the coordinator was denied, and runs into its time-out.
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) {
-                    detail.push_str("; if the broker answers others, this user lacks the right Read on this consumer group");
+                // That the coordinator denied a right does not end the question; the client says it beside.
+                if let Some(denial) = opening.offsets.context().denial() {
+                    return Err(unavailable(&what, denial));
                 }
                 let unstable = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
                 tracing::debug!(detail, unstable, "kafka positions are asked for again");

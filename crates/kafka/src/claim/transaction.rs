@@ -25,6 +25,10 @@ const TICK: Duration = Duration::from_micros(500);
 
 /// How long a claim waits for its first connection before it asks for its coordinator all the same.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A question that may wait long is asked in slices; between two, one looks whether its answer is still wanted.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
+/// Why a claim was given up before it held.
+pub(super) const UNWANTED: &str = "nobody waits for the claim any more";
 /// A commit that follows the last one sooner may find its end not yet written everywhere.
 const CLOSE: Duration = Duration::from_millis(30);
 
@@ -78,9 +82,16 @@ impl Transactions {
         }
     }
 
-    /// Takes the transactional id over: what its former owner began is finished, and the owner fenced.
-    pub(super) fn init(&mut self, deadline: Instant) -> Result<(), Failure> {
-        self.retrying(deadline, |this, left| this.producer.init_transactions(left))
+    /// Takes the transactional id over: what its former owner began is finished, and the owner fenced. Gives up soon when
+    /// nobody wants it any more: a claim that comes late would fence the one who has the partition by then.
+    pub(super) fn init(&mut self, deadline: Instant, wanted: impl Fn() -> bool) -> Result<(), Failure> {
+        self.retrying(deadline, |this, left| {
+            if !wanted() {
+                return Err(KafkaError::ClientCreation(UNWANTED.to_owned()));
+            }
+            // The client goes on where it was when it is called again.
+            this.producer.init_transactions(left.min(SLICE))
+        })
     }
 
     /// Serves what the client has to tell.

@@ -225,7 +225,11 @@ impl Thread {
         let served = self.shared.served.lock().clone();
         for consumer in served {
             for _ in 0..8 {
-                let _ = consumer.poll(Duration::ZERO);
+                match consumer.poll(Duration::ZERO) {
+                    Some(Err(error)) => consumer.context().hear(&error, &words(&error)),
+                    Some(Ok(_)) => {}
+                    None => break,
+                }
             }
         }
         for pool in &self.pools {

@@ -3,10 +3,17 @@
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use eschaton_kafka::{KafkaConfig, KafkaLog, migrate};
 use eschaton_ports::{Log, LogRecord, NewRecord, Topic, TopicPartition};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+
+/// For one question or one deletion.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const LEDGER_0: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 0 };
 pub(crate) const LEDGER_1: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 1 };
@@ -31,11 +38,60 @@ pub(crate) fn config(shards: u32) -> KafkaConfig {
     KafkaConfig { topic_prefix, ..KafkaConfig::new(bootstrap(), shards) }
 }
 
-/// Settings of two shards, whose topics are made.
-pub(crate) async fn made() -> KafkaConfig {
+/// Settings of two shards, whose topics are made, and their end.
+pub(crate) async fn made() -> (KafkaConfig, Leavings) {
     let config = config(2);
+    let leavings = Leavings::of(&config);
     migrate(&config, 1).await.unwrap();
-    config
+    (config, leavings)
+}
+
+/// Topics and groups of one test, deleted when it is dropped, also when the test fails: a broker with thousands of
+/// partitions is slow. Drop the logs before it.
+pub(crate) struct Leavings {
+    prefix: String,
+}
+
+impl Leavings {
+    pub(crate) fn of(config: &KafkaConfig) -> Self {
+        Self { prefix: format!("{}.", config.topic_prefix) }
+    }
+
+    async fn delete(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", bootstrap()).create()?;
+        let found = admin.inner().fetch_metadata(None, PATIENCE)?;
+        let names = found.topics().iter().map(|topic| topic.name());
+        let topics: Vec<&str> = names.filter(|name| name.starts_with(&self.prefix)).collect();
+        if !topics.is_empty() {
+            for deleted in admin.delete_topics(&topics, &options).await? {
+                deleted.map_err(|(topic, code)| format!("{topic}: {code}"))?;
+            }
+        }
+        let found = admin.inner().fetch_group_list(None, PATIENCE)?;
+        let names = found.groups().iter().map(|group| group.name());
+        let groups: Vec<&str> = names.filter(|name| name.starts_with(&self.prefix)).collect();
+        if !groups.is_empty() {
+            // One whose member was killed is not empty before its session ends, and goes by itself a week later.
+            admin.delete_groups(&groups, &options).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Leavings {
+    fn drop(&mut self) {
+        // A thread of its own, for the caller is inside a runtime.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                if let Err(error) = runtime.block_on(self.delete()) {
+                    eprintln!("topics {}* stay: {error}", self.prefix);
+                }
+            });
+        });
+    }
 }
 
 pub(crate) async fn open(config: &KafkaConfig) -> KafkaLog {

@@ -62,6 +62,9 @@ fn human(state: &ClusterState) -> String {
             lines.push(format!("{service:<18} {:<22} {has}", member.name));
         }
     }
+    for (service, names) in [("gossip-ingress", &state.ingresses), ("query", &state.queries)] {
+        lines.extend(names.iter().map(|name| format!("{service:<18} {name:<22} at work")));
+    }
     lines.push(String::new());
     lines.push(format!(
         "{:>5}  {:<22} {:>10} {:>10} {:>7} {:>7} {:>10} {:>10}  last commit",

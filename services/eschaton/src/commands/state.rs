@@ -17,7 +17,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  eschaton verify state --data-dir ./data\n  eschaton verify state --config cluster.toml --scratch /var/tmp/verify\n\nThe log is decided anew into an empty store in the scratch directory, and every row, every tree row and every checkpoint's roots are compared. An embedded node must be stopped; a cluster may run, with payments at rest. Exits 1 at a difference and names the first. With --json: lines with \"progress\", \"done\" and \"of\", then one with verified, records, checkpoints, rows, store_hash, log_hash and difference (table, key, meaning, log_says, store_has; null when there is none)."
+    after_help = "Examples:\n  eschaton verify state --data-dir ./data\n  eschaton verify state --config cluster.toml --scratch /var/tmp/verify\n\nThe log is decided anew into an empty store in the scratch directory, and every row, every tree row, every published decision and every checkpoint's roots are compared. An embedded node must be stopped; a cluster may run, with payments at rest. Exits 1 at a difference and names the first. With --json: lines with \"progress\", \"done\" and \"of\", then one with verified, records, checkpoints, decisions, rows, store_hash, log_hash and difference (table, key, meaning, log_says, store_has; null when there is none)."
 )]
 pub(crate) struct StateArgs {
     #[command(flatten)]
@@ -26,7 +26,8 @@ pub(crate) struct StateArgs {
     /// removed [default: eschaton-verify-PID in the system's directory for temporary files]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Apply the changes that were committed instead of deciding anew: for a ledger whose window_ms was changed
+    /// Apply the changes that were committed instead of deciding anew: for a ledger whose window_ms was changed.
+    /// Published decisions are not compared then
     #[arg(long)]
     from_changes: bool,
 }
@@ -58,13 +59,14 @@ pub(super) async fn perform(args: &StateArgs, out: Out) -> anyhow::Result<()> {
 }
 
 fn words(report: &StateReport) -> String {
-    let StateReport { records, checkpoints, rows, store_hash, log_hash, difference } = report;
+    let StateReport { records, checkpoints, decisions, rows, store_hash, log_hash, difference } = report;
     let verdict = match difference {
+        None if *decisions > 0 => "every row, every root and every published decision is what the log says",
         None => "every row and every root is what the log says",
         Some(_) => "they differ; the first place is named below",
     };
     format!(
-        "{records} records, {checkpoints} checkpoints, {rows} rows\nstore {store_hash}\nlog   {log_hash}\n{verdict}"
+        "{records} records, {checkpoints} checkpoints, {decisions} decisions, {rows} rows\nstore {store_hash}\nlog   {log_hash}\n{verdict}"
     )
 }
 

@@ -2,7 +2,7 @@
 //! lost, and payments go on by themselves when it is back.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tonic::transport::Endpoint;
@@ -21,6 +21,10 @@ use crate::rounds::{ROUND, fund, paid, pay_round_within};
 
 /// For payments that wait for an engine's return.
 const LONG: Duration = Duration::from_secs(240);
+
+/// From an engine's return until payments that waited for it are decided: a session time-out (10 s), an opening, a client
+/// that asks again each 10 s, and room for a small machine.
+const RECOVERY: Duration = Duration::from_secs(40);
 
 /// What a process's health service says under a name; none when it does not answer.
 async fn health(url: &str, service: &str) -> Option<ServingStatus> {
@@ -129,21 +133,28 @@ async fn goes_and_comes_back(which: &Engine, part: &str, by_status: &str, town: 
     let issued = fund(&rpc, mint, 3).await;
     pay_round_within(LONG, &rpc, &issued, 0).await;
     which.run("kill9");
+    let killed = Instant::now();
     let waiting = pay_aside(&rpc, &issued, 1);
     town.told(part, by_status).await;
 
     // One that starts now waits, lives, and is not ready.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let late = std::thread::scope(|scope| {
+    let (late, away) = std::thread::scope(|scope| {
         let late = scope.spawn(|| town.cluster.add_with("conflict-resolver", &["--grpc", &free]));
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(is(&format!("http://{free}"), false));
         });
         assert!(!waiting.is_finished(), "nothing is decided while the {part} is away");
         which.run("start");
-        late.join().unwrap().unwrap()
+        let away = killed.elapsed();
+        (late.join().unwrap().unwrap(), away)
     });
-    println!("a round of {ROUND} payments over a killed {part} took {:?}", waiting.await.unwrap());
+    let after = waiting.await.unwrap().saturating_sub(away);
+    println!(
+        "the {part} was away for {away:?}; a round of {ROUND} payments was done {after:?} after its return"
+    );
+    // Who lost the broker for longer than a session joins anew, and the group waits for the former members' sessions.
+    assert!(after < RECOVERY, "payments go on {after:?} after the {part} is back");
     is(&late.url, true).await;
     pay_round_within(LONG, &rpc, &issued, 2).await;
     town.well_again(part).await;

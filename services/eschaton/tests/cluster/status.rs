@@ -27,7 +27,10 @@ async fn it_names_owners_commits_and_what_is_missing_or_behind() {
     let (_, problems) = status(&cli, &cluster);
     let missing = |problem: &&String| problem.contains("start service conflict-resolver");
     assert_eq!(problems.iter().filter(missing).count(), 4, "{problems:?}");
-    assert!(problems.iter().any(|problem| problem.contains("start service merkle-prover")), "{problems:?}");
+    for service in ["merkle-prover", "gossip-ingress", "query"] {
+        let told = format!("start service {service}");
+        assert!(problems.iter().any(|problem| problem.contains(&told)), "{told}: {problems:?}");
+    }
 
     let [resolver, prover, edge] =
         ["conflict-resolver", "merkle-prover", "gossip-ingress,query"].map(|name| cluster.add(name).unwrap());
@@ -53,6 +56,10 @@ async fn it_names_owners_commits_and_what_is_missing_or_behind() {
         assert!(shard["last_commit_ms"].as_u64().unwrap() > 1_700_000_000_000, "{shard}");
     }
     assert_eq!(state["provers"][0]["name"], prover.url.trim_start_matches("http://"));
+    let at_the_edge = [edge.url.trim_start_matches("http://")];
+    for what in ["ingresses", "queries"] {
+        assert_eq!(state[what], serde_json::json!(at_the_edge), "{what}");
+    }
     let human = cli.run(&["cluster", "status", "--config", text(&cluster.config)]);
     assert!(human.stdout.contains("all is well") && human.stdout.contains("last commit"), "{human:?}");
 
@@ -86,7 +93,15 @@ async fn it_names_owners_commits_and_what_is_missing_or_behind() {
     kill_process(resolver.pid(), Signal::CONT).unwrap();
     aside.await.unwrap();
     until("all well again", async || status(&cli, &cluster).1.is_empty().then_some(())).await;
-    for node in [edge, prover, resolver] {
+    // One that ends is forgotten, in order at once.
+    edge.stop();
+    until("an edge that is gone", async || {
+        let (state, problems) = status(&cli, &cluster);
+        let missing = problems.iter().any(|problem| problem.contains("start service gossip-ingress"));
+        (missing && state["ingresses"] == serde_json::json!([])).then_some(())
+    })
+    .await;
+    for node in [prover, resolver] {
         node.stop();
     }
 }

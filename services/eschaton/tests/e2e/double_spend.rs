@@ -1,5 +1,6 @@
 //! Two payments of one output, at once, over different connections.
 
+use bytes::Bytes;
 use eschaton_api::ingress::{Outcome, SubmitResult};
 use futures::StreamExt;
 
@@ -34,6 +35,18 @@ async fn exactly_one_of_two_contenders_is_accepted() {
         .await;
 
     assert_eq!(decided.len(), owners.len());
+    // Looked up in one question, in the order of the ids; one that nobody ever sent is among them.
+    let mut ids: Vec<Bytes> = decided.iter().flatten().map(|result| result.txid.clone()).collect();
+    ids.push(Bytes::from_static(&[7; 32]));
+    let states = right.states(ids.clone()).await.unwrap();
+    let told =
+        |result: &SubmitResult| result.outcome().as_str_name().trim_start_matches("OUTCOME_").to_owned();
+    let expected: Vec<String> = decided.iter().flatten().map(told).chain([String::new()]).collect();
+    assert_eq!(states, expected);
+    for refused in [vec![Bytes::from_static(b"short")], vec![ids[0].clone(); 1_001]] {
+        let refused = right.states(refused).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    }
     for pair in &decided {
         let (winner, loser) = match pair.each_ref().map(SubmitResult::outcome) {
             [Outcome::Accepted, Outcome::Rejected] => (&pair[0], &pair[1]),

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use eschaton_embedded::{EmbeddedStore, StoreOptions};
-use eschaton_ports::{Row, RowChange, Store, StoreBatch, Table, Watermark};
+use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
+use eschaton_ports::{
+    Log, NewRecord, Row, RowChange, Store, StoreBatch, Table, Topic, TopicPartition, Watermark,
+};
+use eschaton_types::pb::log::{Decision, State};
+use prost::Message;
 
 use crate::kit::cli::{Cli, text};
 use crate::kit::money::{Mint, key, outpoint, pay, stranger};
@@ -61,6 +65,9 @@ async fn a_changed_row_is_named_and_an_unchanged_store_passes() {
         // Outputs: issued, and paid to the stranger. Transactions have one row for the issuance.
         assert!(last["rows"].as_u64().unwrap() > 2 * PAYMENTS as u64, "{last}");
         assert!(last["checkpoints"].as_u64().unwrap() > 0 && last["records"].as_u64().unwrap() > 0, "{last}");
+        // The issuance's and each payment's; none is made where nothing is decided.
+        let decisions = last["decisions"].as_u64().unwrap();
+        assert!(if how.is_empty() { decisions > PAYMENTS as u64 } else { decisions == 0 }, "{last}");
         assert!(!scratch.exists());
     }
 
@@ -94,6 +101,20 @@ async fn a_changed_row_is_named_and_an_unchanged_store_passes() {
         store.flush().await.unwrap();
     }
     assert_eq!(cli.run(&verify).code, 0);
+
+    // A decision that no input ever led to, published past every worker.
+    let forged = Decision { txid: vec![9; 32].into(), state: State::Rejected.into(), ..Decision::default() };
+    {
+        let (log, _) = EmbeddedLog::open(&data.join("log"), &LogOptions::new(4)).unwrap();
+        let to = TopicPartition { topic: Topic::Decisions, partition: 2 };
+        let payload = forged.encode_to_vec().into();
+        log.append(vec![NewRecord { to, at_ms: 1, id: None, trace: None, payload }]).await.unwrap();
+    }
+    let done = cli.run(&verify);
+    assert_eq!(done.code, 1, "{done:?}");
+    for told in ["table decisions", "decisions/2", "the log says no decision", &hex(&[9; 32])] {
+        assert!(done.stderr.contains(told), "{told}: {}", done.stderr);
+    }
     assert!(cli.fails(1, &["verify", "state", "--data-dir", text(dir.path())]).contains("node.json"));
 }
 

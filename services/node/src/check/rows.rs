@@ -16,15 +16,15 @@ const SHOWN_EVERY: u64 = 4_096;
 /// One place where the store is not what the log says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The table, or `checkpoints` for a record of that topic.
+    /// The table, or `decisions` or `checkpoints` for a record of that topic.
     pub table: String,
-    /// The row's key in hexadecimal, or the checkpoint's number.
+    /// The row's key in hexadecimal, the decision's offset, or the checkpoint's number.
     pub key: String,
     /// What the key stands for.
     pub meaning: String,
     /// What comes out of the log.
     pub log_says: String,
-    /// What is stored.
+    /// What is stored; of a decision, what was published.
     pub store_has: String,
 }
 

@@ -13,6 +13,7 @@ use futures::future::{Either, select};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
 use serde::Serialize;
 
+use super::published::Published;
 use super::rows::Compared;
 use super::view::LogView;
 use super::{Difference, beside, gauges, prover_spec, spec};
@@ -44,13 +45,15 @@ pub struct StateReport {
     pub records: u64,
     /// Checkpoints whose roots were computed anew.
     pub checkpoints: u64,
+    /// Published decisions that were compared with those made anew; 0 when changes were applied, for then none is made.
+    pub decisions: u64,
     /// Rows compared.
     pub rows: u64,
     /// BLAKE3 over all rows of the store, in hexadecimal.
     pub store_hash: String,
     /// The same of the rows that the log gives.
     pub log_hash: String,
-    /// Where they first differ: by table, then by key.
+    /// Where they first differ: a decision, else by table, then by key.
     pub difference: Option<Difference>,
 }
 
@@ -71,8 +74,9 @@ pub(super) async fn verify(
     watch: Watch<'_>,
 ) -> anyhow::Result<StateReport> {
     let marks = settled(node, ports, signer, watch).await?;
-    make_rows(node, ports, &fresh, how, &marks, watch).await?;
     let mut compared = Compared::default();
+    let decisions;
+    (decisions, compared.first) = make_rows(node, ports, &fresh, how, &marks, watch).await?;
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Trees) {
         compared.table(table, ports.store.as_ref(), fresh.as_ref(), watch).await?;
     }
@@ -89,6 +93,7 @@ pub(super) async fn verify(
     Ok(StateReport {
         records: marks.shards.iter().map(|mark| mark.input_next).sum(),
         checkpoints: marks.prover.input_next,
+        decisions,
         rows: compared.rows,
         store_hash: hex(&compared.store),
         log_hash: hex(&compared.fresh),
@@ -186,7 +191,8 @@ fn changes(shard: u32) -> TopicPartition {
     TopicPartition { topic: Topic::Changes, partition: shard }
 }
 
-/// The ledger's tables, from the log alone.
+/// The ledger's tables, from the log alone. Gives how many published decisions were compared on the way, and the first
+/// that is not what the inputs give.
 async fn make_rows(
     node: &NodeConfig,
     ports: &Ports,
@@ -194,7 +200,8 @@ async fn make_rows(
     how: How,
     marks: &Marks,
     watch: Watch<'_>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(u64, Option<Difference>)> {
+    let (mut compared, mut first) = (0, None);
     let resolver = resolver(node);
     let input = |shard| TopicPartition { topic: Topic::Ledger, partition: shard };
     let shards = || (0..node.shards).zip(&marks.shards);
@@ -206,13 +213,18 @@ async fn make_rows(
                 let host = LedgerHost::new(resolver.ledger(shard), gauges(node.shards));
                 let (log, store) = (ports.log.as_ref(), fresh.as_ref());
                 let mut stopped = Ok(());
-                replay(RESOLVERS, input(shard), mark.input_next, &host, log, store, |count| {
+                let mut published = Published::new(ports.log.clone(), shard);
+                let said = async |made| published.compare(made).await;
+                replay(RESOLVERS, input(shard), mark.input_next, &host, log, store, said, |count| {
                     done += count;
                     let shown = watch(Step { what: DECIDING, done, all });
                     stopped = std::mem::replace(&mut stopped, Ok(())).and(shown);
                 })
                 .await?;
                 stopped?;
+                published.finish(mark.input_next).await?;
+                compared += published.compared;
+                first = first.or(published.first);
             }
         }
         How::Apply => {
@@ -226,7 +238,7 @@ async fn make_rows(
             }
         }
     }
-    Ok(())
+    Ok((compared, first))
 }
 
 /// The trees, from `decisions` alone; every checkpoint's roots must be those that were committed. A difference is a

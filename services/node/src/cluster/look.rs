@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::caught_up::consumed;
 use crate::server::READY;
+use crate::services::Service;
 
 /// A shard that has more undone, or a prover that is further behind, is told of as a problem.
 const LAG_MAX: u64 = 10_000;
@@ -66,6 +67,10 @@ pub struct ClusterState {
     pub resolvers: Vec<Member>,
     /// Processes that keep the trees; one of them has partition 0.
     pub provers: Vec<Member>,
+    /// Processes that take transactions, `host:port` of their gRPC.
+    pub ingresses: Vec<String>,
+    /// Processes that answer questions.
+    pub queries: Vec<String>,
     /// Every shard.
     pub shards: Vec<ShardState>,
     /// The newest checkpoint.
@@ -110,10 +115,15 @@ pub(super) async fn cluster(shards: u32, engines: Engines<'_>, problems: Vec<Str
     {
         look.problems.push("no prover is at work; start service merkle-prover".to_owned());
     }
+    let ingresses = look.present(Service::GossipIngress).await;
+    let queries = look.present(Service::Query).await;
     let checkpoint = look.checkpoint(shards).await;
     let (resolvers, provers) = (resolvers.unwrap_or_default(), provers.unwrap_or_default());
-    look.ask(&resolvers, &provers).await;
-    ClusterState { resolvers, provers, shards: states, checkpoint, problems: look.problems }
+    let workers = resolvers.iter().chain(&provers).map(|member| &member.name);
+    let names = workers.chain(&ingresses).chain(&queries).map(String::as_str).collect();
+    look.ask(names).await;
+    let problems = look.problems;
+    ClusterState { resolvers, provers, ingresses, queries, shards: states, checkpoint, problems }
 }
 
 struct Look<'a> {
@@ -138,6 +148,16 @@ impl Look<'_> {
         let owners = self.engines.log?.owners(group).await;
         let owners = self.heard(&format!("who is at work as {group}"), owners)?;
         Some(owners.into_iter().map(Member::from).collect())
+    }
+
+    /// Processes that only show themselves; what the group gives them means nothing.
+    async fn present(&mut self, service: Service) -> Vec<String> {
+        let Some(members) = self.members(service.name()).await else { return Vec::new() };
+        if members.is_empty() {
+            let name = service.name();
+            self.problems.push(format!("no process shows itself as {name}; start service {name}"));
+        }
+        members.into_iter().map(|member| member.name).collect()
     }
 
     async fn mark(&mut self, worker: &str, what: &str) -> Option<Watermark> {
@@ -235,9 +255,7 @@ impl Look<'_> {
 
     /// A process that is dead or stopped is a member until its session ends; one that lives may say itself that it is
     /// not well.
-    async fn ask(&mut self, resolvers: &[Member], provers: &[Member]) {
-        let names: BTreeSet<&str> =
-            resolvers.iter().chain(provers).map(|member| member.name.as_str()).collect();
+    async fn ask(&mut self, names: BTreeSet<&str>) {
         let answers = join_all(names.iter().map(|name| is_ready(name))).await;
         for (name, answer) in names.into_iter().zip(answers) {
             match answer {

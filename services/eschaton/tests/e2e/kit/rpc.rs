@@ -6,8 +6,8 @@ use eschaton_api::ingress::ingress_client::IngressClient;
 use eschaton_api::ingress::{Outcome, SubmitBatch, SubmitRequest, SubmitResult, SubmitResults};
 use eschaton_api::query::query_client::QueryClient;
 use eschaton_api::query::{
-    GetStatusRequest, GetTransactionRequest, ListOutputsRequest, OutputInfo, Status as NodeStatus,
-    TransactionInfo,
+    GetStatesRequest, GetStatusRequest, GetTransactionRequest, ListOutputsRequest, OutputInfo,
+    Status as NodeStatus, TransactionInfo,
 };
 use eschaton_types::{Address, Transaction, TxId};
 use tokio::sync::mpsc;
@@ -77,6 +77,12 @@ impl Rpc {
             Err(status) if status.code() == Code::NotFound => None,
             Err(status) => panic!("{status}"),
         }
+    }
+
+    /// States by id, at most 1,000; empty for what the node never saw.
+    pub(crate) async fn states(&self, txids: Vec<Bytes>) -> Result<Vec<String>, Status> {
+        let found = self.query.clone().get_states(GetStatesRequest { txids }).await?.into_inner();
+        Ok(found.states.into_iter().map(|state| state.state).collect())
     }
 
     pub(crate) async fn status(&self) -> NodeStatus {
