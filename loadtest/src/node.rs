@@ -33,6 +33,7 @@ pub(crate) struct NodeArgs {
 pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
     let config = NodeConfig {
         grpc: ([127, 0, 0, 1], 0).into(),
+        calendar: Some(([127, 0, 0, 1], 0).into()),
         native_issuer: Some(Address::from_text(&args.native_issuer, Network::Dev)?),
         undecided_max: args.undecided_max,
         ..NodeConfig::new(args.data_dir)

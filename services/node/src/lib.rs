@@ -14,6 +14,7 @@ mod query;
 mod server;
 mod services;
 mod settings;
+mod stamps;
 mod transfer;
 mod wiring;
 
