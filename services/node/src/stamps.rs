@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use bytes::Bytes;
 use eschaton_kit::{Health, Ports};
 use eschaton_ots::{CalendarUri, Chain};
+use eschaton_proof::SignedCheckpoint;
+use sha2::{Digest, Sha256};
 use timestamp_aggregator::{
     Aggregator, AggregatorConfig, Calendar, CalendarLimits, Intake, IntakeLimits, Lookup, TimestampsService,
     listen,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::NodeConfig;
@@ -49,6 +53,7 @@ pub(crate) struct Stamps {
     aggregator: Aggregator,
     calendar: Calendar,
     service: TimestampsService,
+    intake: Intake,
     url: String,
 }
 
@@ -70,10 +75,36 @@ impl Stamps {
         let aggregator = Aggregator::start(&aggregating, ports, health, stop_working);
         let lookup = Lookup::new(ports, &aggregating, uri, Chain::Bitcoin);
         let service = TimestampsService::new(intake.clone(), lookup.clone(), ports);
-        let answers = (intake, lookup, aggregator.anchors());
+        let answers = (intake.clone(), lookup, aggregator.anchors());
         let limits = CalendarLimits::default();
         let calendar = Calendar::start(listener, limits, answers, None, ports, stop_serving);
-        Ok(Self { aggregator, calendar, service, url })
+        Ok(Self { aggregator, calendar, service, intake, url })
+    }
+
+    /// Timestamps every checkpoint that is shown, by the SHA-256 of its signed note, until `stop`.
+    pub(crate) fn stamp_checkpoints(
+        &self,
+        mut latest: watch::Receiver<Option<SignedCheckpoint>>,
+        stop: CancellationToken,
+    ) {
+        let intake = self.intake.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = latest.changed() => if changed.is_err() { return },
+                    () = stop.cancelled() => return,
+                }
+                let note = latest.borrow_and_update().as_ref().map(|checkpoint| checkpoint.note().clone());
+                let Some(note) = note else { continue };
+                let (intake, digest) = (intake.clone(), Bytes::copy_from_slice(&Sha256::digest(&note)));
+                // The next checkpoint does not wait for this one's interval.
+                tokio::spawn(async move {
+                    if let Err(error) = intake.stamp(digest).await {
+                        tracing::warn!(%error, "a checkpoint was not timestamped; the next one covers it");
+                    }
+                });
+            }
+        });
     }
 
     /// gRPC.

@@ -110,6 +110,9 @@ impl Node {
             }
             None => None,
         };
+        if let Some((stamps, prover)) = stamps.as_ref().zip(prover.as_ref()) {
+            stamps.stamp_checkpoints(prover.latest(), stop_working.clone());
+        }
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
