@@ -15,6 +15,9 @@ use eschaton_types::{Address, Network};
 
 use crate::process;
 
+/// In place of an address that a node has not.
+const NOWHERE: &str = "-";
+
 /// A start or an end that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,6 +37,7 @@ pub(crate) struct NodeArgs {
 pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
     let config = NodeConfig {
         grpc: ([127, 0, 0, 1], 0).into(),
+        calendar: Some(([127, 0, 0, 1], 0).into()),
         native_issuer: Some(Address::from_text(&args.native_issuer, Network::Dev)?),
         undecided_max: args.undecided_max,
         ..NodeConfig::new(args.data_dir)
@@ -51,7 +55,9 @@ pub(crate) fn telemetry(metrics: SocketAddr) -> anyhow::Result<SocketAddr> {
 /// Says where, and serves until standard input closes: a parent that dies takes its nodes with it.
 pub(crate) async fn serve_until_told(config: NodeConfig, metrics: Option<SocketAddr>) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
-    println!("{} {}", node.grpc(), metrics.map(|address| address.to_string()).unwrap_or_default());
+    let said = |address: Option<String>| address.unwrap_or_else(|| NOWHERE.to_owned());
+    let metrics = metrics.map(|address| address.to_string());
+    println!("{} {} {}", node.grpc(), said(metrics), said(node.calendar().map(str::to_owned)));
     let closed = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
     tokio::select! {
         _ = closed => {}
@@ -67,6 +73,8 @@ pub(crate) struct Running {
     /// Where its metrics are, if it serves them.
     #[cfg(feature = "cluster")]
     pub(crate) metrics: String,
+    /// The HTTP calendar, where there is one.
+    pub(crate) calendar: Option<String>,
     pub(crate) started_in: Duration,
 }
 
@@ -96,6 +104,7 @@ impl Running {
             url: String::new(),
             #[cfg(feature = "cluster")]
             metrics: String::new(),
+            calendar: None,
             started_in: Duration::ZERO,
         };
         let stdout = node.child.stdout.take().context("the node has no standard output")?;
@@ -111,11 +120,16 @@ impl Running {
             .with_context(|| format!("the node does not serve after {} s", PATIENCE.as_secs()))?;
         ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
         let mut addresses = line.split_whitespace();
-        node.url = format!("http://{}", addresses.next().unwrap_or_default());
+        let mut next = || addresses.next().filter(|address| *address != NOWHERE).map(str::to_owned);
+        node.url = format!("http://{}", next().unwrap_or_default());
+        let metrics = next();
         #[cfg(feature = "cluster")]
         {
-            node.metrics = addresses.next().unwrap_or_default().to_owned();
+            node.metrics = metrics.unwrap_or_default();
         }
+        #[cfg(not(feature = "cluster"))]
+        drop(metrics);
+        node.calendar = next();
         node.started_in = began.elapsed();
         Ok(node)
     }

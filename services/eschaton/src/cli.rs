@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 use crate::commands::cluster;
-use crate::commands::{checkpoint, config, pay, prove, status, transfer, tx, verify, wallet};
+use crate::commands::{checkpoint, config, pay, prove, stamp, status, transfer, tx, verify, wallet};
 use crate::run;
 use crate::session::NodeArgs;
 
@@ -66,6 +66,8 @@ pub(crate) enum ClientTask {
     Prove(prove::ProveCommand),
     /// Fetch and check a checkpoint, the latest or by number
     Checkpoint(checkpoint::CheckpointArgs),
+    /// Timestamp files: a standard .ots proof beside each
+    Stamp(stamp::StampArgs),
     /// What the node is and how it fares
     Status(status::StatusArgs),
 }
@@ -123,6 +125,7 @@ mod tests {
             "eschaton verify consistency --proof p.bin".to_owned(),
             "eschaton checkpoint".to_owned(),
             "eschaton checkpoint 3 --json".to_owned(),
+            "eschaton stamp a.pdf ./papers --json".to_owned(),
             "eschaton status".to_owned(),
             "eschaton run --service merkle-prover,query --config c.toml --grpc 127.0.0.1:0 --json".to_owned(),
             "eschaton config check --config c.toml".to_owned(),

@@ -5,10 +5,12 @@ use eschaton_api::dev::faucet_server::FaucetServer;
 use eschaton_api::ingress::ingress_server::IngressServer;
 use eschaton_api::proofs::proofs_server::ProofsServer;
 use eschaton_api::query::query_server::QueryServer;
+use eschaton_api::timestamp::timestamps_server::TimestampsServer;
 use eschaton_api::{DESCRIPTORS, MESSAGE_BYTES_MAX};
 use eschaton_kit::Health;
 use gossip_ingress::IngressService;
 use merkle_prover::ProofsService;
+use timestamp_aggregator::TimestampsService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -33,6 +35,7 @@ pub(crate) struct Services {
     pub(crate) proofs: Proofs,
     /// On a development network.
     pub(crate) faucet: Option<Faucet>,
+    pub(crate) timestamps: Option<TimestampsService>,
 }
 
 /// Where proofs are made.
@@ -56,6 +59,9 @@ pub(crate) async fn serve(
     let ingress = services
         .ingress
         .map(|ingress| IngressServer::new(ingress).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    let timestamps = services
+        .timestamps
+        .map(|service| TimestampsServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let (here, anywhere) = match services.proofs {
         Proofs::Here(service) => (Some(ProofsServer::new(*service)), None),
         Proofs::Anywhere(gateway) => (None, Some(ProofsServer::new(*gateway))),
@@ -97,7 +103,8 @@ pub(crate) async fn serve(
         .add_optional_service(services.query.map(QueryServer::new))
         .add_optional_service(here)
         .add_optional_service(anywhere)
-        .add_optional_service(services.faucet.map(FaucetServer::new));
+        .add_optional_service(services.faucet.map(FaucetServer::new))
+        .add_optional_service(timestamps);
     let router = match reflection() {
         Ok(reflection) => router.add_service(reflection),
         Err(error) => {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
+use crate::stamps::{self, Stamps};
 use crate::{engines, faucet, identity, presence, proofs, server};
 
 /// How long connections may take to end after a stop.
@@ -41,6 +42,7 @@ pub struct Node {
     ingress: Option<Ingress>,
     resolver: Option<Resolver>,
     prover: Option<Prover>,
+    stamps: Option<Stamps>,
     store: Arc<dyn Store>,
 }
 
@@ -60,6 +62,8 @@ impl Node {
             format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
         })?;
         let grpc = listener.local_addr()?;
+        let stamping = config.services.has(Service::TimestampAggregator);
+        let calendar = stamping.then(|| stamps::socket(&config)).transpose()?;
         let advertise = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
         let signer = config.keys_dir.as_deref().map(|dir| open_signer(dir, &rng)).transpose()?;
         let key = |signer: &Arc<dyn Signer>| VerifierKey::from_public(&config.origin, &signer.public_key());
@@ -103,6 +107,16 @@ impl Node {
             .has(Service::MerkleProver)
             .then(|| Prover::start(&prover_config, &ports, &health, &stop_working))
             .transpose()?;
+        let stamps = match calendar {
+            Some(calendar) => {
+                let stop = (&stop_serving, &stop_working);
+                Some(Stamps::start(&config, calendar, &ports, &health, stop).await?)
+            }
+            None => None,
+        };
+        if let Some((stamps, prover)) = stamps.as_ref().zip(prover.as_ref()) {
+            stamps.stamp_checkpoints(prover.latest(), stop_working.clone());
+        }
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
@@ -133,7 +147,13 @@ impl Node {
         let faucet = taking
             .zip(issuer)
             .map(|(ingress, key)| faucet::Faucet::new(key, &config, ports.clone(), ingress.submitter()));
-        let services = server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet };
+        let services = server::Services {
+            ingress: taking.map(Ingress::service),
+            query,
+            proofs,
+            faucet,
+            timestamps: stamps.as_ref().map(Stamps::service),
+        };
         if !matches!(config.engines, Engines::Embedded { .. }) {
             tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
             // Resolvers and provers are members of groups anyway: there they get their work.
@@ -157,6 +177,7 @@ impl Node {
             ingress,
             resolver,
             prover,
+            stamps,
             store,
         })
     }
@@ -164,6 +185,11 @@ impl Node {
     /// Where it serves.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc
+    }
+
+    /// The timestamps' calendar as its clients know it, if this process has one.
+    pub fn calendar(&self) -> Option<&str> {
+        self.stamps.as_ref().map(Stamps::url)
     }
 
     /// The key that verifies its checkpoints (C2SP vkey).
@@ -185,6 +211,12 @@ impl Node {
             // Watchers never end by themselves; what was submitted is on the log.
             serving.abort();
         }
+        let (calendar, aggregator) = self.stamps.map(Stamps::split).unzip();
+        if let Some(calendar) = calendar
+            && tokio::time::timeout(DRAIN, calendar.join()).await.is_err()
+        {
+            tracing::warn!("some of the calendar's connections did not end in time");
+        }
         self.stop_working.cancel();
         let finish = async {
             if let Some(ingress) = self.ingress {
@@ -195,6 +227,9 @@ impl Node {
             }
             if let Some(prover) = self.prover {
                 prover.join().await;
+            }
+            if let Some(aggregator) = aggregator {
+                aggregator.join().await;
             }
             Ok(self.store.flush().await?)
         };

@@ -9,6 +9,7 @@ mod facts;
 pub(crate) mod pay;
 pub(crate) mod prove;
 mod show;
+pub(crate) mod stamp;
 mod state;
 pub(crate) mod status;
 pub(crate) mod transfer;
@@ -27,6 +28,7 @@ pub(crate) async fn perform(task: ClientTask, session: &Session) -> anyhow::Resu
         ClientTask::Tx(command) => tx::perform(command, session).await,
         ClientTask::Prove(command) => prove::perform(command, session).await,
         ClientTask::Checkpoint(args) => checkpoint::perform(args, session).await,
+        ClientTask::Stamp(args) => stamp::perform(args, session).await,
         ClientTask::Status(_) => status::perform(session).await,
     }
 }
