@@ -4,9 +4,11 @@
 //! A round publishes everything that the payments put on topics `ledger`, `decisions` and `changes`, one transaction at
 //! a time for each shard, and writes all their rows, one batch at a time for each shard. Both go on at once, and the
 //! round ends when both are done. Transactions and batches have the sizes that they had in the run, on average: the same
-//! statements. How much larger ones would carry is measured beside it. Not in it: reads, the prover's rows and
-//! checkpoints, and what ingress appends outside of transactions goes along in them; so the ratio is on the strict side.
+//! statements. How much larger ones would carry is measured beside it. Along with them the prover's rows are written,
+//! checkpoint after checkpoint as in the run. Not in it: reads, and records of checkpoints; and what ingress appends
+//! outside of transactions goes along in them. So the ratio is on the strict side.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +22,7 @@ use eschaton_types::pb::log::Changes;
 use indicatif::ProgressBar;
 use prost::Message;
 
+use super::trees;
 use crate::open::count;
 use crate::scenario::{real, whole};
 
@@ -28,6 +31,7 @@ const LARGE: usize = 1_024;
 /// A transaction stays below the log's bound with these bytes.
 const BATCH_BYTES: usize = 16 << 20;
 const TOPICS: [Topic; 3] = [Topic::Ledger, Topic::Decisions, Topic::Changes];
+const CHECKPOINTS: TopicPartition = TopicPartition { topic: Topic::Checkpoints, partition: 0 };
 
 /// Payments per second.
 pub(crate) struct Bound {
@@ -38,6 +42,7 @@ pub(crate) struct Bound {
     pub(crate) records_per_payment: f64,
     pub(crate) record_bytes_per_payment: f64,
     pub(crate) rows_per_payment: f64,
+    pub(crate) tree_rows_per_payment: f64,
 }
 
 /// Of what is asked of the engines at once.
@@ -48,7 +53,12 @@ pub(crate) struct Sizes {
 }
 
 /// The ends of all partitions.
-pub(crate) async fn ends(log: &dyn Log, shards: u32) -> anyhow::Result<Vec<(TopicPartition, u64)>> {
+pub(crate) struct Ends {
+    shards: Vec<(TopicPartition, u64)>,
+    checkpoints: u64,
+}
+
+pub(crate) async fn ends(log: &dyn Log, shards: u32) -> anyhow::Result<Ends> {
     let mut ends = Vec::new();
     for topic in TOPICS {
         for partition in 0..shards {
@@ -56,7 +66,7 @@ pub(crate) async fn ends(log: &dyn Log, shards: u32) -> anyhow::Result<Vec<(Topi
             ends.push((at, log.end(at).await?));
         }
     }
-    Ok(ends)
+    Ok(Ends { shards: ends, checkpoints: log.end(CHECKPOINTS).await? })
 }
 
 /// One shard's share.
@@ -70,21 +80,23 @@ struct Share {
 /// What payments left between two moments.
 pub(crate) struct Material {
     shares: Vec<Share>,
+    trees: Arc<Vec<StoreBatch>>,
     payments: usize,
 }
 
 impl Material {
-    /// Reads it back; `payments` were made in between.
+    /// Reads it back, with the prover's batches made anew in directory `scratch`. Every transaction in between must have
+    /// been accepted at once: then there are as many payments as decisions.
     pub(crate) async fn read(
-        log: &dyn Log,
-        from: &[(TopicPartition, u64)],
-        to: &[(TopicPartition, u64)],
-        payments: u64,
+        config: &NodeConfig,
+        log: Arc<dyn Log>,
+        scratch: &Path,
+        from: &Ends,
+        to: &Ends,
     ) -> anyhow::Result<Self> {
-        let payments = usize::try_from(payments)?;
-        ensure!(payments > 0, "nothing was accepted, so there is nothing to compare with");
+        let mut payments = 0;
         let mut shares = Vec::new();
-        for ((at, from), (_, to)) in from.iter().zip(to) {
+        for ((at, from), (_, to)) in from.shards.iter().zip(&to.shards) {
             let shard = usize::try_from(at.partition)?;
             if shares.len() <= shard {
                 shares.resize_with(shard + 1, Share::default);
@@ -96,6 +108,7 @@ impl Material {
                 let Some(last) = records.last() else { break };
                 next = last.offset + 1;
                 for record in records.into_iter().filter(|record| record.offset < *to) {
+                    payments += usize::from(at.topic == Topic::Decisions);
                     share.take(*at, record)?;
                 }
             }
@@ -104,7 +117,9 @@ impl Material {
             // The topics' records mixed as they were, so that transactions are alike.
             share.records.sort_by_key(|record| record.at_ms);
         }
-        Ok(Self { shares, payments })
+        ensure!(payments > 0, "nothing was accepted, so there is nothing to compare with");
+        let trees = trees::batches(config, log, scratch, (from.checkpoints, to.checkpoints)).await?;
+        Ok(Self { shares, trees: Arc::new(trees), payments })
     }
 
     fn per_payment(&self, of: impl Fn(&Share) -> usize) -> f64 {
@@ -171,11 +186,13 @@ pub(crate) async fn measure(
         let worker = format!("{name}/{shard}");
         writers.push(Writer { worker, store: store.clone(), rows, size: sizes.rows_of_write, sequence: 0 });
     }
+    let batches = material.trees.clone();
+    let mut provers = vec![Trees { worker: format!("{name}/trees"), store, batches, sequence: 0 }];
     let payments = count(material.payments);
     // The first round warms the engines up.
     let (mut rounds, mut began) = (0, Instant::now());
     loop {
-        (publishers, writers) = tokio::try_join!(all(publishers), all(writers))?;
+        (publishers, writers, provers) = tokio::try_join!(all(publishers), all(writers), all(provers))?;
         if rounds == 0 {
             began = Instant::now();
         }
@@ -190,7 +207,7 @@ pub(crate) async fn measure(
     all(publishers).await?;
     let kafka = payments / began.elapsed().as_secs_f64();
     let began = Instant::now();
-    all(writers).await?;
+    tokio::try_join!(all(writers), all(provers))?;
     let cql = payments / began.elapsed().as_secs_f64();
     Ok(Bound {
         both,
@@ -200,6 +217,7 @@ pub(crate) async fn measure(
         record_bytes_per_payment: material
             .per_payment(|share| share.records.iter().map(|record| record.payload.len()).sum()),
         rows_per_payment: material.per_payment(|share| share.rows.len()),
+        tree_rows_per_payment: count(material.trees.iter().map(|batch| batch.rows.len()).sum()) / payments,
     })
 }
 
@@ -259,6 +277,26 @@ impl Part for Writer {
             let watermark = Watermark { sequence: self.sequence, input_next: self.sequence };
             let (worker, rows) = (self.worker.clone(), rows.to_vec());
             self.store.apply(StoreBatch { worker, family: Family::Ledger, watermark, rows }).await?;
+        }
+        Ok(self)
+    }
+}
+
+/// The prover's writes, one after the other.
+struct Trees {
+    worker: String,
+    store: Arc<dyn Store>,
+    batches: Arc<Vec<StoreBatch>>,
+    sequence: u64,
+}
+
+impl Part for Trees {
+    async fn round(mut self) -> anyhow::Result<Self> {
+        for batch in self.batches.iter() {
+            self.sequence += 1;
+            let watermark = Watermark { sequence: self.sequence, input_next: self.sequence };
+            let batch = StoreBatch { worker: self.worker.clone(), watermark, ..batch.clone() };
+            self.store.apply(batch).await?;
         }
         Ok(self)
     }

@@ -4,6 +4,7 @@ mod bound;
 mod compare;
 mod processes;
 mod report;
+mod trees;
 mod writes;
 
 use std::path::PathBuf;
@@ -106,7 +107,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
 
     let (log, store) = eschaton_node::open_engines(&cluster.config, "loadtest").await?;
     drop(store);
-    let from = bound::ends(log.as_ref(), args.shards).await?;
+    let window = Window::open(log.clone(), args.shards, half);
     let shown = bar("closed loop", u64::try_from(limit)?);
     let measured: Vec<(&str, u32)> =
         ours.iter().map(|(what, process)| (*what, process.pid())).chain(engine_pids).collect();
@@ -121,6 +122,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     let (cpu, engines_cpu) = spent.split_at(ours.len());
     let (cpu, engines_cpu): (f64, f64) = (cpu.iter().sum(), engines_cpu.iter().sum());
     shown.finish_and_clear();
+    let from = window.begin().await?;
     let to = bound::ends(log.as_ref(), args.shards).await?;
     let accepted = real(fast.counts.accepted);
     let accepted_per_s = accepted / fast.seconds;
@@ -152,7 +154,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     }
     edge.stop()?;
 
-    let material = bound::Material::read(log.as_ref(), &from, &to, fast.counts.accepted).await?;
+    let material = bound::Material::read(&cluster.config, log, dir.path(), &from, &to).await?;
     let shown = engines_bar();
     let sizes = material.sizes(after_writes.rows_per_write_since(&before_writes));
     let engines = bound::measure(&scratch.config, "bound", &material, sizes, half, &shown).await?;
@@ -175,6 +177,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
         records_per_payment: engines.records_per_payment,
         record_bytes_per_payment: engines.record_bytes_per_payment,
         rows_per_payment: engines.rows_per_payment,
+        tree_rows_per_payment: engines.tree_rows_per_payment,
         half_load_per_s: count(calm.used) / half,
         p50_ms: millis(0.5),
         p90_ms: millis(0.9),
@@ -215,6 +218,26 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     }
     ensure!(result.lost == 0, "{} acknowledged payments are lost", result.lost);
     Ok(())
+}
+
+/// The last part of the closed loop, from which the bound takes its records and rows: all of a long one would not fit
+/// in memory.
+struct Window(tokio::task::JoinHandle<anyhow::Result<bound::Ends>>);
+
+impl Window {
+    const LONGEST_S: f64 = 20.0;
+
+    fn open(log: std::sync::Arc<dyn eschaton_ports::Log>, shards: u32, loop_s: f64) -> Self {
+        let before = Duration::from_secs_f64((loop_s - Self::LONGEST_S).max(0.0));
+        Self(tokio::spawn(async move {
+            tokio::time::sleep(before).await;
+            bound::ends(log.as_ref(), shards).await
+        }))
+    }
+
+    async fn begin(self) -> anyhow::Result<bound::Ends> {
+        self.0.await?
+    }
 }
 
 fn engines_bar() -> ProgressBar {

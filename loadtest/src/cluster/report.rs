@@ -19,10 +19,12 @@ pub(crate) struct Cluster {
     /// One engine while the other has nothing to do.
     pub(crate) bound_kafka_alone_per_s: f64,
     pub(crate) bound_cql_alone_per_s: f64,
-    /// What a payment of the closed loop left in the engines, the prover's aside.
+    /// What a payment of the closed loop left in the engines.
     pub(crate) records_per_payment: f64,
     pub(crate) record_bytes_per_payment: f64,
     pub(crate) rows_per_payment: f64,
+    /// The prover's, beside them.
+    pub(crate) tree_rows_per_payment: f64,
     /// Open loop at half of `accepted_per_s`.
     pub(crate) half_load_per_s: f64,
     pub(crate) p50_ms: f64,
@@ -95,8 +97,11 @@ impl Cluster {
             (
                 "a payment in the engines",
                 format!(
-                    "{:.2} records of {:.0} bytes together, {:.2} rows",
-                    self.records_per_payment, self.record_bytes_per_payment, self.rows_per_payment
+                    "{:.2} records of {:.0} bytes together, {:.2} rows and {:.2} of the trees",
+                    self.records_per_payment,
+                    self.record_bytes_per_payment,
+                    self.rows_per_payment,
+                    self.tree_rows_per_payment
                 ),
             ),
             (

@@ -15,7 +15,7 @@ use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerError, WorkerSpec};
 use eschaton_embedded::{EmbeddedStore, FileSigner, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::Ports;
-use eschaton_ports::{Family, Signer, Store, Topic, TopicPartition};
+use eschaton_ports::{Family, Log, Signer, Store, Topic, TopicPartition};
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::ProverSpec;
 use timestamp_aggregator::{
@@ -104,6 +104,21 @@ pub async fn verify_state(
     let ports = Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
     let signer: Arc<dyn Signer> = Arc::new(signer);
     verify::verify(config, &ports, &signer, Arc::new(fresh), how, watch).await
+}
+
+/// Makes the trees anew from the log alone, in a store of the caller's, and compares every checkpoint's roots. `scratch`
+/// is a directory that is not there; it is made and removed. Nothing is claimed or published.
+pub async fn rebuild_trees(
+    config: &NodeConfig,
+    log: Arc<dyn Log>,
+    into: Arc<dyn Store>,
+    scratch: &Path,
+) -> anyhow::Result<()> {
+    let rng = OsRng::new().context("the system gives no randomness")?;
+    let scratch = Scratch::make(scratch)?;
+    let signer = FileSigner::open(&scratch.0.join(identity::NODE_KEY), &rng)?;
+    let ports = Ports { log, store: into, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
+    verify::rebuild(config, &ports, Arc::new(signer)).await
 }
 
 /// A directory for this user alone; removed when it is dropped.

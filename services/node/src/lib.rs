@@ -19,7 +19,9 @@ mod stamps;
 mod transfer;
 mod wiring;
 
-pub use check::{CheckReport, Difference, How, StateReport, check, check_engines, verify_state};
+pub use check::{
+    CheckReport, Difference, How, StateReport, check, check_engines, rebuild_trees, verify_state,
+};
 #[cfg(feature = "cluster")]
 pub use cluster::{CheckpointState, ClusterState, Member, ShardState, cluster_state, migrate};
 pub use config::{Engines, NodeConfig};

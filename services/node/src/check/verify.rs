@@ -269,6 +269,15 @@ async fn make_rows(
     Ok((compared, first))
 }
 
+/// The trees as the log has them now.
+pub(super) async fn rebuild(node: &NodeConfig, ports: &Ports, signer: Arc<dyn Signer>) -> anyhow::Result<()> {
+    let ends = BTreeMap::from([(CHECKPOINTS, ports.log.end(CHECKPOINTS).await?)]);
+    let view = LogView::new(ports.log.clone(), BTreeMap::new(), ends, Topic::Decisions);
+    let ports = beside(ports, Arc::new(view), ports.store.clone());
+    ProverWorker::open(prover_spec(node, &ports, signer)).await?;
+    Ok(())
+}
+
 /// The trees, from `decisions` alone; every checkpoint's roots must be those that were committed. A difference is a
 /// checkpoint of which they are not.
 async fn make_trees(
