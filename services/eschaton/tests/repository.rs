@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "eschaton-chain",
         "eschaton-regtest",
     ],
-    &["eschaton-kit"],
+    &["eschaton-kit", "eschaton-onchain"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover"],
     &["eschaton-node", "eschaton-sim"],
     &["eschaton", "eschaton-loadtest"],
