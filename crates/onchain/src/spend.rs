@@ -175,11 +175,14 @@ impl Wallet {
         split: &[u64],
         fee: Fee,
     ) -> Result<Psbt, WalletError> {
-        // Addresses that follow each other and were never given: change takes the next unused one after them.
-        let scripts: Vec<ScriptBuf> = split
-            .iter()
-            .map(|_| self.bdk.reveal_next_address(KeychainKind::Internal).address.script_pubkey())
-            .collect();
+        // Unused addresses, so that building again gives the same transaction; the first is the change's.
+        let internal = KeychainKind::Internal;
+        while !split.is_empty() && self.bdk.list_unused_addresses(internal).count() <= split.len() {
+            self.bdk.reveal_next_address(internal);
+        }
+        let unused = self.bdk.list_unused_addresses(internal).skip(1);
+        let scripts: Vec<ScriptBuf> =
+            unused.map(|info| info.address.script_pubkey()).take(split.len()).collect();
         let mut builder = self.bdk.build_tx().coin_selection(LargestFirstCoinSelection);
         builder
             .ordering(TxOrdering::Untouched)

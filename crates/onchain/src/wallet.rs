@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use bdk_wallet::chain::{BlockId, ChainPosition};
@@ -300,18 +300,27 @@ impl Wallet {
         balance
     }
 
-    /// The block of the best chain that holds this transaction, if it spends or pays this wallet.
-    pub fn block_of(&self, txid: Txid) -> Option<BlockRef> {
-        match self.bdk.get_tx(txid)?.chain_position {
-            ChainPosition::Confirmed { anchor, .. } => Some(block_ref(anchor.block_id)),
+    /// Every transaction of the best chain that spends or pays this wallet, and its block. Takes time that grows with the
+    /// wallet's history: ask once, not for each.
+    pub fn confirmed(&self) -> HashMap<Txid, BlockRef> {
+        let place = |transaction: bdk_wallet::WalletTx<'_>| match transaction.chain_position {
+            ChainPosition::Confirmed { anchor, .. } => {
+                Some((transaction.tx_node.txid, block_ref(anchor.block_id)))
+            }
             ChainPosition::Unconfirmed { .. } => None,
-        }
+        };
+        self.bdk.transactions().filter_map(place).collect()
     }
 
-    /// The transaction of the best chain that spends this output of the wallet, and its block.
-    pub fn spender(&self, outpoint: OutPoint) -> Option<(Txid, BlockRef)> {
-        let spenders = self.bdk.tx_graph().outspends(outpoint);
-        spenders.iter().find_map(|txid| Some((*txid, self.block_of(*txid)?)))
+    /// Transactions that spend this output of the wallet and were once in a block.
+    pub fn spenders(&self, outpoint: OutPoint) -> Vec<Txid> {
+        self.bdk.tx_graph().outspends(outpoint).iter().copied().collect()
+    }
+
+    /// The highest block that this transaction was seen in, of whatever branch.
+    pub fn last_height(&self, txid: Txid) -> Option<u32> {
+        let seen = self.total.bdk.tx_graph.anchors.iter().filter(|(_, of)| *of == txid);
+        seen.map(|(anchor, _)| anchor.block_id.height).max()
     }
 
     /// A transaction that was once in a block and concerns this wallet; it may be in none now.

@@ -116,10 +116,10 @@ pub(crate) async fn life(bench: &dyn Bench, purpose: Purpose) {
 
     bench.mine(1, &elsewhere()).await;
     purse.sync(&chain).await;
-    assert_eq!(purse.wallet.block_of(replacement.transaction.compute_txid()), Some(purse.wallet.tip()));
-    assert_eq!(purse.wallet.block_of(first.transaction.compute_txid()), None);
-    let spender = purse.wallet.spender(inputs(&first)[0]).unwrap();
-    assert_eq!(spender, (replacement.transaction.compute_txid(), purse.wallet.tip()));
+    let confirmed = purse.wallet.confirmed();
+    assert_eq!(confirmed.get(&replacement.transaction.compute_txid()), Some(&purse.wallet.tip()));
+    assert_eq!(confirmed.get(&first.transaction.compute_txid()), None);
+    assert_eq!(purse.wallet.spenders(inputs(&first)[0]), [replacement.transaction.compute_txid()]);
     let paid = replacement.fee_sat + second.fee_sat;
     let sum: u64 = purse.wallet.coins().iter().map(|coin| coin.value_sat).sum();
     assert_eq!(sum, balance.free_sat - paid);
@@ -158,7 +158,8 @@ pub(crate) async fn reorganised(bench: &dyn Bench, purpose: Purpose) {
     chain.broadcast(transaction).await.unwrap();
     bench.mine(2, &elsewhere()).await;
     purse.sync(&chain).await;
-    let held = purse.wallet.block_of(transaction.compute_txid()).unwrap();
+    let txid = transaction.compute_txid();
+    let held = purse.wallet.confirmed()[&txid];
     assert_eq!(held.height + 1, purse.wallet.tip().height);
     drop(purse);
 
@@ -166,7 +167,8 @@ pub(crate) async fn reorganised(bench: &dyn Bench, purpose: Purpose) {
     let mut purse = Purse::open(chain.as_ref(), purpose, &path, 0);
     assert_eq!(purse.wallet.reservations().len(), 1);
     purse.sync(&chain).await;
-    assert_eq!(purse.wallet.block_of(transaction.compute_txid()), None);
+    assert_eq!(purse.wallet.confirmed().get(&txid), None);
+    assert_eq!(purse.wallet.last_height(txid), Some(held.height));
     assert_eq!(purse.wallet.transaction(transaction.compute_txid()).as_ref(), Some(transaction));
     let coins = purse.wallet.coins();
     assert_eq!((coins.len(), coins[0].outpoint), (1, before[0].outpoint));
@@ -179,7 +181,7 @@ pub(crate) async fn reorganised(bench: &dyn Bench, purpose: Purpose) {
     }
     bench.mine(1, &elsewhere()).await;
     purse.sync(&chain).await;
-    assert!(purse.wallet.block_of(transaction.compute_txid()).is_some());
+    assert!(purse.wallet.confirmed().contains_key(&txid));
 }
 
 /// A child pays for its parent.
