@@ -12,11 +12,36 @@ pub enum Topic {
     Changes = 3,
     /// The prover's checkpoints; one partition.
     Checkpoints = 4,
+    /// What stampers consume: digests, a partition for each shard.
+    Stamps = 5,
+    /// Where stampers put the digests, and which intervals they closed.
+    Stamped = 6,
+    /// Rows as stampers left them.
+    StampChanges = 7,
+    /// What the anchorer consumes; one partition.
+    Anchors = 8,
+    /// What became of anchors.
+    AnchorEvents = 9,
+    /// Rows as the anchorer left them.
+    AnchorChanges = 10,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Topic; 4] = [Topic::Ledger, Topic::Decisions, Topic::Changes, Topic::Checkpoints];
+    ///
+    /// Engines number partitions in this order: new topics go to the end.
+    pub const ALL: [Topic; 10] = [
+        Topic::Ledger,
+        Topic::Decisions,
+        Topic::Changes,
+        Topic::Checkpoints,
+        Topic::Stamps,
+        Topic::Stamped,
+        Topic::StampChanges,
+        Topic::Anchors,
+        Topic::AnchorEvents,
+        Topic::AnchorChanges,
+    ];
 
     /// The number in record ids.
     pub fn number(self) -> u32 {
@@ -30,14 +55,25 @@ impl Topic {
             Topic::Decisions => "decisions",
             Topic::Changes => "changes",
             Topic::Checkpoints => "checkpoints",
+            Topic::Stamps => "stamps",
+            Topic::Stamped => "stamped",
+            Topic::StampChanges => "stamp-changes",
+            Topic::Anchors => "anchors",
+            Topic::AnchorEvents => "anchor-events",
+            Topic::AnchorChanges => "anchor-changes",
         }
     }
 
     /// Partitions of this topic when ledgers have `shards` shards.
     pub fn partitions(self, shards: u32) -> u32 {
         match self {
-            Topic::Ledger | Topic::Decisions | Topic::Changes => shards,
-            Topic::Checkpoints => 1,
+            Topic::Ledger
+            | Topic::Decisions
+            | Topic::Changes
+            | Topic::Stamps
+            | Topic::Stamped
+            | Topic::StampChanges => shards,
+            Topic::Checkpoints | Topic::Anchors | Topic::AnchorEvents | Topic::AnchorChanges => 1,
         }
     }
 }

@@ -18,6 +18,14 @@ pub enum Table {
     Workers = 5,
     /// The prover's tiles, map buckets, checkpoints, and its `WorkerRow`.
     Trees = 6,
+    /// Where a stamped digest stands: key `L` or `M` of `crates/timestamp/src/rows.rs` → place.
+    Digests = 7,
+    /// Stampers' heads and intervals: keys `S`, `I`, `C` and `U` there.
+    Intervals = 8,
+    /// The anchorer's head, anchors, and where intervals are anchored: keys `H`, `A`, `D`, `V` and `R` there.
+    Anchors = 9,
+    /// name of a stamper or of the anchorer → `WorkerRow`.
+    StampWorkers = 10,
 }
 
 /// Tables that are written together. All rows of one worker are in tables of one family, so an engine may
@@ -28,25 +36,47 @@ pub enum Family {
     Ledger,
     /// What the prover writes.
     Trees,
+    /// What stampers and the anchorer write.
+    Stamps,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Family; 2] = [Family::Ledger, Family::Trees];
+    pub const ALL: [Family; 3] = [Family::Ledger, Family::Trees, Family::Stamps];
 
     /// The name in engines.
     pub fn name(self) -> &'static str {
         match self {
             Family::Ledger => "ledger",
             Family::Trees => "trees",
+            Family::Stamps => "stamps",
+        }
+    }
+
+    /// The table of its workers' own rows.
+    pub fn workers(self) -> Table {
+        match self {
+            Family::Ledger => Table::Workers,
+            Family::Trees => Table::Trees,
+            Family::Stamps => Table::StampWorkers,
         }
     }
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] =
-        [Table::Outputs, Table::Transactions, Table::Totals, Table::Pending, Table::Workers, Table::Trees];
+    pub const ALL: [Table; 10] = [
+        Table::Outputs,
+        Table::Transactions,
+        Table::Totals,
+        Table::Pending,
+        Table::Workers,
+        Table::Trees,
+        Table::Digests,
+        Table::Intervals,
+        Table::Anchors,
+        Table::StampWorkers,
+    ];
 
     /// The name in engines.
     pub fn name(self) -> &'static str {
@@ -57,6 +87,10 @@ impl Table {
             Table::Pending => "pending",
             Table::Workers => "workers",
             Table::Trees => "trees",
+            Table::Digests => "digests",
+            Table::Intervals => "intervals",
+            Table::Anchors => "anchors",
+            Table::StampWorkers => "stamp_workers",
         }
     }
 
@@ -67,6 +101,7 @@ impl Table {
                 Family::Ledger
             }
             Table::Trees => Family::Trees,
+            Table::Digests | Table::Intervals | Table::Anchors | Table::StampWorkers => Family::Stamps,
         }
     }
 

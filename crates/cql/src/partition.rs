@@ -77,6 +77,20 @@ impl Partitioning {
             // Checkpoint: number without its last 16 bits.
             (Table::Trees, b'C') => 56,
             (Table::Trees, _) => 8,
+            // A letter, and the digest's first bits.
+            (Table::Digests, _) => 8 + self.bits,
+            // Commitments, 12 KiB a row: letter, shard and interval without its last 4 bits; what stands above them,
+            // 8; intervals, 16.
+            (Table::Intervals, b'C') => 100,
+            (Table::Intervals, b'U') => 96,
+            (Table::Intervals, b'I') => 88,
+            (Table::Intervals, _) => 8,
+            // An interval's root, whose bits are even; trees, 8 KiB a row: anchor without its last 4 bits; anchors, 12.
+            (Table::Anchors, b'R') => 8 + fewer(4),
+            (Table::Anchors, b'D' | b'V') => 68,
+            (Table::Anchors, b'A') => 60,
+            (Table::Anchors, _) => 8,
+            (Table::StampWorkers, _) => 0,
         }
     }
 }
@@ -85,8 +99,13 @@ impl Partitioning {
 fn kind_at(table: Table) -> Option<usize> {
     match table {
         Table::Totals => Some(4),
-        Table::Trees => Some(0),
-        Table::Outputs | Table::Transactions | Table::Pending | Table::Workers => None,
+        Table::Trees | Table::Intervals | Table::Anchors => Some(0),
+        Table::Outputs
+        | Table::Transactions
+        | Table::Pending
+        | Table::Workers
+        | Table::Digests
+        | Table::StampWorkers => None,
     }
 }
 
@@ -131,6 +150,10 @@ mod tests {
             Just(b"T".to_vec()),
             Just(b"S".to_vec()),
             Just(b"C".to_vec()),
+            Just(b"C\0\0\0\x01\0\0\0\0".to_vec()),
+            Just(b"I\0\0\0\x01".to_vec()),
+            Just(b"L".to_vec()),
+            Just(b"R".to_vec()),
             Just(vec![0, 0, 0, 1, 2]),
             Just(vec![0, 0, 0]),
             Just(Vec::new())

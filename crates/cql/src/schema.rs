@@ -9,7 +9,7 @@ use crate::config::{CqlConfig, Tablets};
 use crate::error::Failure;
 
 /// The newest schema that this program knows.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// Keeps the workers' watermarks.
 pub(crate) const WATERMARKS: &str = "watermarks";
@@ -99,11 +99,12 @@ pub(crate) fn create_meta(config: &CqlConfig) -> String {
 /// repeated, and none drops a column: the engines remember a dropped column's time, and rows stamped with
 /// log positions would all count as older.
 pub(crate) fn steps(config: &CqlConfig, from: u32) -> Vec<String> {
-    if from >= 1 {
-        return Vec::new();
-    }
     let keyspace = &config.keyspace;
-    let mut steps: Vec<String> = Table::ALL.into_iter().map(|table| create_table(config, table)).collect();
+    let new = Table::ALL.into_iter().filter(|table| since(*table) > from);
+    let mut steps: Vec<String> = new.map(|table| create_table(config, table)).collect();
+    if from >= 1 {
+        return steps;
+    }
     steps.push(format!(
         "CREATE TABLE IF NOT EXISTS {keyspace}.{WATERMARKS} (worker text PRIMARY KEY, sequence bigint, \
          input_next bigint, begun_sequence bigint, begun_input_next bigint, begun_chunks int)"
@@ -115,14 +116,32 @@ pub(crate) fn steps(config: &CqlConfig, from: u32) -> Vec<String> {
     steps
 }
 
+/// The first schema that has a table.
+fn since(table: Table) -> u32 {
+    match table {
+        Table::Outputs
+        | Table::Transactions
+        | Table::Totals
+        | Table::Pending
+        | Table::Workers
+        | Table::Trees => 1,
+        Table::Digests | Table::Intervals | Table::Anchors | Table::StampWorkers => 2,
+    }
+}
+
 fn create_table(config: &CqlConfig, table: Table) -> String {
     let mut options = vec!["CLUSTERING ORDER BY (key ASC)".to_owned()];
     match table {
         // Rows are found by key, all over a large table: few files to look into.
-        Table::Outputs | Table::Transactions | Table::Trees => {
+        Table::Outputs
+        | Table::Transactions
+        | Table::Trees
+        | Table::Digests
+        | Table::Intervals
+        | Table::Anchors => {
             options.push("compaction = {'class': 'LeveledCompactionStrategy'}".to_owned());
         }
-        Table::Totals | Table::Pending | Table::Workers => {}
+        Table::Totals | Table::Pending | Table::Workers | Table::StampWorkers => {}
     }
     if matches!(table, Table::Pending | Table::Trees) {
         options.push(format!("gc_grace_seconds = {}", config.migrate.gc_grace_s));
@@ -200,6 +219,8 @@ mod tests {
         assert_eq!(steps.len(), Table::ALL.len() + 2);
         let kept = steps.iter().filter(|step| step.contains("gc_grace_seconds = 86400")).count();
         assert_eq!(kept, 2);
+        let added = super::steps(&CqlConfig::default(), 1);
+        assert!(added.len() == 4 && added.iter().all(|step| step.contains("IF NOT EXISTS")), "{added:?}");
         assert!(super::steps(&CqlConfig::default(), SCHEMA_VERSION).is_empty());
     }
 }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use eschaton_core::{Family, LogTime, RowChange, Table, TopicPartition};
+use eschaton_core::{LogTime, RowChange, Table, TopicPartition};
 use eschaton_ports::{StoreBatch, Watermark};
 use eschaton_types::pb::log::Changes;
 use eschaton_types::pb::state::WorkerRow;
@@ -27,9 +27,9 @@ pub(crate) async fn open<H: Host>(
 ) -> Result<Opened<H::Core>, WorkerError> {
     let reapplied = if planted.has(PlantedBug::NoReapply) { 0 } else { reapply(spec, name, next).await? };
     let own_row = [key(name)];
-    let row = spec.retrying(|| spec.store.get_many(Table::Workers, &own_row)).await?;
+    let row = spec.retrying(|| spec.store.get_many(spec.family.workers(), &own_row)).await?;
     let (log_time, seen) = match row.into_iter().next().flatten() {
-        Some(value) => parse_worker_row(&value)?,
+        Some(value) => parse_worker_row(spec.family.workers(), &value)?,
         None => (0, Seen::default()),
     };
     let core = spec.host.load(spec.store.as_ref()).await?;
@@ -75,7 +75,7 @@ async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result
                 })
                 .collect::<Result<Vec<_>, WorkerError>>()?;
             let watermark = Watermark { sequence: from, input_next: changes.input_next };
-            let batch = StoreBatch { worker: name.to_owned(), family: Family::Ledger, watermark, rows };
+            let batch = StoreBatch { worker: name.to_owned(), family: spec.family, watermark, rows };
             spec.retrying(|| spec.store.apply(batch.clone())).await?;
             applied += 1;
         }
@@ -88,8 +88,8 @@ pub(crate) fn key(worker: &str) -> Bytes {
     Bytes::copy_from_slice(worker.as_bytes())
 }
 
-fn parse_worker_row(value: &Bytes) -> Result<(LogTime, Seen), WorkerError> {
-    let damaged = |detail: String| eschaton_core::CoreError::Row { table: Table::Workers.name(), detail };
+fn parse_worker_row(table: Table, value: &Bytes) -> Result<(LogTime, Seen), WorkerError> {
+    let damaged = |detail: String| eschaton_core::CoreError::Row { table: table.name(), detail };
     let row = WorkerRow::decode(value.clone()).map_err(|error| damaged(error.to_string()))?;
     let seen = Seen::from_messages(&row.seen).ok_or_else(|| damaged("unknown topic".to_owned()))?;
     Ok((row.log_time_ms, seen))

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eschaton_core::{Core, Family, LogTime, RecordId, RowChange, Table, Topic, TopicPartition};
+use eschaton_core::{Core, Family, LogTime, RecordId, RowChange, Topic, TopicPartition};
 use eschaton_ports::{
     Claim, Clock, Log, LogRecord, NewRecord, Store, StoreBatch, StoreError, TraceContext, Watermark,
 };
@@ -68,6 +68,8 @@ pub struct WorkerSpec<H> {
     pub group: String,
     /// What it consumes.
     pub input: TopicPartition,
+    /// Of the tables that it writes.
+    pub family: Family,
     /// Where its changed rows are recorded: this topic, the input's partition.
     pub changes: Topic,
     /// Makes its core.
@@ -250,7 +252,7 @@ impl<H: Host> Worker<H> {
             stepped.traces.extend(record.trace.map(|trace| (trace, record.offset)));
         })?;
         let worker = WorkerRow { log_time_ms: self.log_time, seen: self.seen.to_messages() };
-        rows.put(Table::Workers, opening::key(&self.name), Bytes::from(worker.encode_to_vec()));
+        rows.put(self.spec.family.workers(), opening::key(&self.name), Bytes::from(worker.encode_to_vec()));
         stepped.rows = rows.into_changes();
         Ok(stepped)
     }
@@ -262,7 +264,7 @@ impl<H: Host> Worker<H> {
         outputs.extend(self.changes_records(changes_at, from, stepped.next, &stepped.rows));
         let mut batch = StoreBatch {
             worker: self.name.clone(),
-            family: Family::Ledger,
+            family: self.spec.family,
             watermark: Watermark { sequence: 0, input_next: stepped.next },
             rows: stepped.rows,
         };

@@ -112,8 +112,17 @@ impl Kind {
     /// Of the directory's layout: which keyspaces there are and what is in them.
     fn format(self) -> u32 {
         match self {
-            Kind::Log { .. } => 1,
+            // Since there are timestamps.
+            Kind::Log { .. } => 2,
             // Since tables are cut into pieces.
+            Kind::Store => 2,
+        }
+    }
+
+    /// The oldest format that is brought up to date by opening it: it lacks keyspaces and nothing else.
+    fn oldest_format(self) -> u32 {
+        match self {
+            Kind::Log { .. } => 1,
             Kind::Store => 2,
         }
     }
@@ -149,6 +158,8 @@ pub(crate) struct Home {
     pub(crate) scan: Scan,
     /// First open: nothing was ever acknowledged.
     pub(crate) created: bool,
+    /// As its header says; of this program when it is new.
+    format: u32,
     /// Hold it until the engine is closed.
     pub(crate) lock: File,
 }
@@ -162,14 +173,14 @@ impl Home {
         let engine = dir.join(ENGINE);
         let recorded = read_header(dir)?;
         let created = recorded.is_none();
-        let mark = match recorded {
-            Some((recorded, mark)) => {
+        let (mark, format) = match recorded {
+            Some(Header { kind: recorded, format, mark }) => {
                 check_kind(dir, recorded, kind)?;
-                mark
+                (mark, format)
             }
             None => {
                 remove_half_made(&engine, kind)?;
-                Mark::new().map_err(OpenError::io(dir, "get randomness for"))?
+                (Mark::new().map_err(OpenError::io(dir, "get randomness for"))?, kind.format())
             }
         };
         let scan = if created {
@@ -189,7 +200,7 @@ impl Home {
             .worker_threads(2)
             .open()
             .map_err(OpenError::engine(&engine))?;
-        Ok(Self { dir: dir.to_owned(), kind, db, mark, scan, created, lock })
+        Ok(Self { dir: dir.to_owned(), kind, db, mark, scan, created, format, lock })
     }
 
     /// A keyspace, made at first open. Later its absence is damage: fjall deletes a keyspace that it
@@ -199,18 +210,29 @@ impl Home {
         name: &str,
         options: impl FnOnce() -> fjall::KeyspaceCreateOptions,
     ) -> Result<fjall::Keyspace, OpenError> {
-        if !self.created && !self.db.keyspace_exists(name) {
+        self.keyspace_since(0, name, options)
+    }
+
+    /// As [`Home::keyspace`], of one that directories have since this format: an older one gets it now.
+    pub(crate) fn keyspace_since(
+        &self,
+        format: u32,
+        name: &str,
+        options: impl FnOnce() -> fjall::KeyspaceCreateOptions,
+    ) -> Result<fjall::Keyspace, OpenError> {
+        if !self.created && self.format >= format && !self.db.keyspace_exists(name) {
             return Err(self.damaged(format!("keyspace {name} is missing")));
         }
         self.db.keyspace(name, options).map_err(OpenError::engine(&self.dir))
     }
 
     /// Ends opening, once all keyspaces are there. At first open, writes the header: from now on
-    /// whatever is missing is damage. Later, checks that tables and journals tell the same story.
+    /// whatever is missing is damage; so too when an older directory got what it lacked. Later, checks that tables
+    /// and journals tell the same story.
     /// Gives the sequence of the last batch, 0 before the first.
     pub(crate) fn seal(&self, marks: &fjall::Keyspace) -> Result<u64, OpenError> {
-        if self.created {
-            write_header(&self.dir, self.kind, &self.mark)?;
+        if self.created || self.format < self.kind.format() {
+            write_header(&self.dir, self.kind, self.kind.format(), &self.mark)?;
         }
         let stored = marks.get(MARK_KEY).map_err(OpenError::engine(&self.dir))?;
         let stored = match stored {
@@ -226,6 +248,12 @@ impl Home {
             )));
         }
         Ok(stored.unwrap_or(0))
+    }
+
+    /// Ends opening as a program of an older format did.
+    #[cfg(test)]
+    pub(crate) fn seal_as(&self, format: u32) -> Result<(), OpenError> {
+        write_header(&self.dir, self.kind, format, &self.mark)
     }
 
     pub(crate) fn damaged(&self, detail: String) -> OpenError {
@@ -274,18 +302,24 @@ fn remove_half_made(engine: &Path, kind: Kind) -> Result<(), OpenError> {
     fs::remove_dir_all(engine).map_err(OpenError::io(engine, "remove what a crash left in"))
 }
 
-fn header_text(kind: Kind, mark: &Mark) -> String {
+/// What a directory says of itself.
+struct Header {
+    kind: Kind,
+    format: u32,
+    mark: Mark,
+}
+
+fn header_text(kind: Kind, format: u32, mark: &Mark) -> String {
     let shards = match kind {
         Kind::Log { shards } => format!("shards {shards}\n"),
         Kind::Store => String::new(),
     };
-    let text =
-        format!("eschaton {}\nformat {}\n{shards}mark {}\n", kind.name(), kind.format(), mark.to_hex());
+    let text = format!("eschaton {}\nformat {format}\n{shards}mark {}\n", kind.name(), mark.to_hex());
     let check = crc32fast::hash(text.as_bytes());
     format!("{text}check {check:08x}\n")
 }
 
-fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
+fn read_header(dir: &Path) -> Result<Option<Header>, OpenError> {
     let path = dir.join(HEADER);
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -300,16 +334,18 @@ fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
         "store" => Some(Kind::Store),
         _ => None,
     };
-    if let (Some(kind), Ok(format)) = (kind, field("format").parse::<u32>())
-        && format != kind.format()
+    let format = field("format").parse::<u32>().ok();
+    if let (Some(kind), Some(format)) = (kind, format)
+        && !(kind.oldest_format()..=kind.format()).contains(&format)
     {
         let remedy = if format > kind.format() { "use a newer program" } else { kind.remedy() };
         let detail = format!("it has format {format}, this program writes {}; {remedy}", kind.format());
         return Err(OpenError::Foreign { path, detail });
     }
-    kind.zip(Mark::from_hex(field("mark")))
+    let header = || Some(Header { kind: kind?, format: format?, mark: Mark::from_hex(field("mark"))? });
+    header()
         // Written back it must be the same to the byte, its check sum included.
-        .filter(|(kind, mark)| header_text(*kind, mark) == text)
+        .filter(|header| header_text(header.kind, header.format, &header.mark) == text)
         .map(Some)
         .ok_or_else(|| OpenError::Damaged {
             path,
@@ -318,7 +354,7 @@ fn read_header(dir: &Path) -> Result<Option<(Kind, Mark)>, OpenError> {
         })
 }
 
-fn write_header(dir: &Path, kind: Kind, mark: &Mark) -> Result<(), OpenError> {
+fn write_header(dir: &Path, kind: Kind, format: u32, mark: &Mark) -> Result<(), OpenError> {
     let (path, beside) = (dir.join(HEADER), dir.join("header.new"));
     // Readable by the owner alone: who knows the secret could forge marks inside payloads.
     let mut file = OpenOptions::new()
@@ -328,7 +364,7 @@ fn write_header(dir: &Path, kind: Kind, mark: &Mark) -> Result<(), OpenError> {
         .mode(0o600)
         .open(&beside)
         .map_err(OpenError::io(&beside, "create"))?;
-    file.write_all(header_text(kind, mark).as_bytes()).map_err(OpenError::io(&beside, "write"))?;
+    file.write_all(header_text(kind, format, mark).as_bytes()).map_err(OpenError::io(&beside, "write"))?;
     file.sync_all().map_err(OpenError::io(&beside, "sync"))?;
     fs::rename(&beside, &path).map_err(OpenError::io(&path, "put in place"))?;
     sync_dir(dir).map_err(OpenError::io(dir, "sync directory"))?;

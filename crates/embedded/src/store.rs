@@ -33,7 +33,7 @@ const KEY_BYTES_MAX: usize = 65_535;
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Bytes of disk blocks kept in memory.
+    /// Bytes of disk blocks of ledger and trees kept in memory. Timestamps have a quarter as much besides.
     pub cache_bytes: u64,
     /// Bytes of the write buffer (memtable) of the largest table, outputs; the other tables have a
     /// quarter of it each. Fixed when the store is made. The engine may hold twice as much while it
@@ -42,7 +42,7 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// For about 300 MiB of memory.
+    /// For about 350 MiB of memory.
     fn default() -> Self {
         Self { cache_bytes: 128 << 20, write_buffer_bytes: 32 << 20 }
     }
@@ -98,7 +98,7 @@ impl Part {
     ) -> Result<(Self, Option<JournalCut>), OpenError> {
         let cache_bytes = match family {
             Family::Ledger => options.cache_bytes / 4 * 3,
-            Family::Trees => options.cache_bytes / 4,
+            Family::Trees | Family::Stamps => options.cache_bytes / 4,
         };
         let engine_options = EngineOptions { cache_bytes, journal_bytes_max: 128 << 20 };
         let home = Home::open(dir, Kind::Store, &engine_options)?;

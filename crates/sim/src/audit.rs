@@ -147,7 +147,9 @@ impl Audit {
                 Topic::Changes => self.changes(at, from, next, output)?,
                 Topic::Decisions => self.decided(output)?,
                 Topic::Ledger => self.travels(output.to.partition, &output.payload, 1)?,
-                Topic::Checkpoints => return broken("port", "a ledger worker wrote a checkpoint"),
+                other => {
+                    return broken("port", format!("a ledger worker wrote to topic {}", other.name()));
+                }
             }
         }
         for record in consumed {
@@ -221,6 +223,9 @@ impl Audit {
                 }
             }
             Table::Transactions | Table::Pending | Table::Workers | Table::Trees => {}
+            Table::Digests | Table::Intervals | Table::Anchors | Table::StampWorkers => {
+                return broken("state", format!("a ledger worker wrote table {}", table.name()));
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use conflict_resolver::{GROUP, LedgerHost, ShardGauges};
-use eschaton_core::{Topic, TopicPartition};
+use eschaton_core::{Family, Topic, TopicPartition};
 use eschaton_driver::{Limits, PlantedBug, Worker, WorkerError, WorkerSpec};
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::{ProverSpec, ProverWorker};
@@ -59,6 +59,7 @@ pub(crate) async fn open_shard(
     let spec = WorkerSpec {
         group: GROUP.to_owned(),
         input: TopicPartition { topic: Topic::Ledger, partition: shard },
+        family: Family::Ledger,
         changes: Topic::Changes,
         host: LedgerHost::new(profile.ledger(shard), gauges),
         log: Arc::new(SimLog(sim.clone())),

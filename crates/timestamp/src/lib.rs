@@ -7,11 +7,15 @@
 //!   transaction into the chain, however often it is replaced, dropped or reorganised.
 //! - [`proof`] joins the pieces: digest → interval → anchor → transaction → block.
 //!
+//! Both are cores of the log (`eschaton_core::Core`): stampers read topic `stamps` and publish on `stamped`, the
+//! anchorer reads `anchors` and publishes on `anchor-events`.
+//!
 //! Rows are described in [`rows`]. Invariant T1: an acknowledged digest is in exactly one anchored interval, and its
 //! proof completes.
 
 pub mod anchorer;
 pub mod block;
+mod cores;
 mod error;
 mod planted;
 pub mod proof;

@@ -16,6 +16,7 @@
 //! A digest costs its `L` row (33 + 12), 48 bytes of a chunk and 1/256 of what stands above: 93.3 bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use eschaton_core::Table;
 use eschaton_ots::tree::Hash;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -101,6 +102,15 @@ impl RootPlace {
     }
 }
 
+/// The table of a row.
+pub fn table(key: &[u8]) -> Table {
+    match key.first() {
+        Some(b'L' | b'M') => Table::Digests,
+        Some(b'R' | b'D' | b'V' | b'A' | b'H') => Table::Anchors,
+        _ => Table::Intervals,
+    }
+}
+
 /// Key of a digest's place.
 ///
 /// # Errors
@@ -114,6 +124,13 @@ pub fn digest_key(digest: &[u8]) -> Result<RowKey, TimestampError> {
     }
     // Under a letter of its own: else somebody could stamp the hash of another's digest and hide it.
     Ok([&b"M"[..], &Sha256::digest(digest)].concat().into())
+}
+
+/// The shard of a digest, by its [`digest_key`]: all submissions of one digest must meet at one stamper. The first
+/// eight bytes after the letter, big-endian, modulo the number of shards.
+pub fn shard_of(digest_key: &[u8], shards: u32) -> u32 {
+    let first = digest_key.get(1..9).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or_default();
+    u32::try_from(u64::from_be_bytes(first) % u64::from(shards.max(1))).unwrap_or(0)
 }
 
 /// Key of an interval's root in the anchorer's rows.

@@ -176,6 +176,11 @@ impl Stamper {
         Ok(Self { config, interval: head.interval, opened_ms: head.opened_ms, tree, planted })
     }
 
+    /// Which one it is.
+    pub(crate) fn shard(&self) -> u32 {
+        self.config.shard
+    }
+
     /// Log time at which the open interval is due, if it has digests.
     pub fn next_timer_ms(&self) -> Option<u64> {
         self.opened_ms.map(|opened| opened.saturating_add(self.config.interval_ms))

@@ -181,7 +181,9 @@ impl Manifest {
         }
         let expected: Vec<_> = Self::partitions(sealed.manifest.ledger.shards).map(Some).collect();
         let found: Vec<_> = sealed.manifest.files.iter().map(FileEntry::at).collect();
-        if expected != found {
+        // Exports from before there were timestamps end with the ledger's own topics.
+        let ledgers = expected.iter().flatten().filter(|at| at.topic <= Topic::Checkpoints).count();
+        if expected != found && expected.get(..ledgers) != Some(&found[..]) {
             return Err(damaged("it does not name the files of its partitions"));
         }
         Ok(Some(sealed.manifest))

@@ -10,7 +10,7 @@ mod worker;
 use eschaton_driver::{Limits, Worker, WorkerSpec};
 use eschaton_kit::{Duty, Health, Ports, StepSpans, Urgency, WorkerThread, staff, supervise};
 use eschaton_ledger::LedgerConfig;
-use eschaton_ports::{Topic, TopicPartition};
+use eschaton_ports::{Family, Topic, TopicPartition};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,7 @@ fn work(
             let spec = WorkerSpec {
                 group: GROUP.to_owned(),
                 input: TopicPartition { topic: Topic::Ledger, partition: shard },
+                family: Family::Ledger,
                 changes: Topic::Changes,
                 host: LedgerHost::new(ledger, gauges.clone()),
                 log: ports.log.clone(),

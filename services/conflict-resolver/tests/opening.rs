@@ -14,7 +14,7 @@ use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerSpec};
 use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions, SystemClock};
 use eschaton_ports::{
-    Log, NewRecord, ScanPage, Store, StoreBatch, StoreError, Table, Topic, TopicPartition, Watermark,
+    Family, Log, NewRecord, ScanPage, Store, StoreBatch, StoreError, Table, Topic, TopicPartition, Watermark,
 };
 use eschaton_types::pb::log::{LedgerInput, ledger_input::Kind};
 use eschaton_types::{Amount, Body, Key, Network, Output, Product};
@@ -75,6 +75,7 @@ fn spec(log: &Arc<dyn Log>, store: &Arc<dyn Store>) -> WorkerSpec<LedgerHost> {
     WorkerSpec {
         group: GROUP.to_owned(),
         input: LEDGER,
+        family: Family::Ledger,
         changes: Topic::Changes,
         host: LedgerHost::new(config.ledger(0), Arc::new([ShardGauges::default()])),
         log: log.clone(),

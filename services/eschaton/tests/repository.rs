@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
         "eschaton-regtest",
     ],
     &["eschaton-kit", "eschaton-onchain"],
-    &["conflict-resolver", "gossip-ingress", "merkle-prover"],
+    &["conflict-resolver", "gossip-ingress", "merkle-prover", "timestamp-aggregator"],
     &["eschaton-node", "eschaton-sim"],
     &["eschaton", "eschaton-loadtest"],
 ];

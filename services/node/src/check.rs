@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
-use eschaton_driver::{Limits, WorkerSpec};
+use eschaton_driver::{Limits, Worker, WorkerError, WorkerSpec};
 use eschaton_embedded::{EmbeddedStore, FileSigner, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::Ports;
-use eschaton_ports::{Signer, Store, Topic, TopicPartition};
+use eschaton_ports::{Family, Signer, Store, Topic, TopicPartition};
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::ProverSpec;
+use timestamp_aggregator::{
+    ANCHORERS, AggregatorConfig, AnchorerHost, STAMPERS, StamperHost, anchorer_spec, stamper_spec,
+};
 
 use crate::config::NodeConfig;
 use crate::transfer::Watch;
@@ -136,6 +139,7 @@ pub(crate) fn spec(config: &ResolverConfig, shard: u32, ports: &Ports) -> Worker
     WorkerSpec {
         group: GROUP.to_owned(),
         input: TopicPartition { topic: Topic::Ledger, partition: shard },
+        family: Family::Ledger,
         changes: Topic::Changes,
         host: LedgerHost::new(config.ledger(shard), gauges(config.shards)),
         log: ports.log.clone(),
@@ -144,6 +148,24 @@ pub(crate) fn spec(config: &ResolverConfig, shard: u32, ports: &Ports) -> Worker
         limits: Limits::default(),
         observer: None,
     }
+}
+
+/// The watermarks of timestamps' workers, and the topics that tell how far they should be.
+pub(crate) fn stamping(shards: u32) -> Vec<(String, TopicPartition)> {
+    let of = |topic, partition| TopicPartition { topic, partition };
+    let stampers = (0..shards).map(|shard| (format!("{STAMPERS}/{shard}"), of(Topic::StampChanges, shard)));
+    stampers.chain([(format!("{ANCHORERS}/0"), of(Topic::AnchorChanges, 0))]).collect()
+}
+
+/// Opens every worker of timestamps once: it writes what the store lacks of what they committed. Nothing is consumed.
+pub(crate) async fn open_stamping(shards: u32, ports: &Ports) -> Result<(), WorkerError> {
+    let config = AggregatorConfig::new(shards);
+    for shard in 0..shards {
+        Worker::<StamperHost>::open(stamper_spec(&config, shard, ports, Arc::default())).await?;
+    }
+    let (show, _) = tokio::sync::watch::channel(None);
+    Worker::<AnchorerHost>::open(anchorer_spec(config.anchorer, ports, Arc::default(), show)).await?;
+    Ok(())
 }
 
 fn gauges(shards: u32) -> Arc<[ShardGauges]> {

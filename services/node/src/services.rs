@@ -11,14 +11,21 @@ pub enum Service {
     ConflictResolver,
     /// Keeps the trees, makes checkpoints and proofs. One replica is at work, the others stand by.
     MerkleProver,
+    /// Gathers digests in intervals, and intervals in anchors. Replicas share out the shards.
+    TimestampAggregator,
     /// Answers questions from the store. Any number of replicas.
     Query,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Service; 4] =
-        [Service::GossipIngress, Service::ConflictResolver, Service::MerkleProver, Service::Query];
+    pub const ALL: [Service; 5] = [
+        Service::GossipIngress,
+        Service::ConflictResolver,
+        Service::MerkleProver,
+        Service::TimestampAggregator,
+        Service::Query,
+    ];
 
     /// The name in options, files and status.
     pub fn name(self) -> &'static str {
@@ -26,6 +33,7 @@ impl Service {
             Service::GossipIngress => "gossip-ingress",
             Service::ConflictResolver => "conflict-resolver",
             Service::MerkleProver => "merkle-prover",
+            Service::TimestampAggregator => "timestamp-aggregator",
             Service::Query => "query",
         }
     }

@@ -22,6 +22,7 @@ use eschaton_ports::{Signer, Topic, TopicPartition};
 use eschaton_proof::VerifierKey;
 use eschaton_transfer::{Ledger, TransferError};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
+use timestamp_aggregator::{ANCHORERS, STAMPERS};
 
 use crate::check;
 use crate::config::NodeConfig;
@@ -70,13 +71,15 @@ fn claims(shards: u32) -> Vec<(&'static str, Vec<TopicPartition>)> {
     let one = |topic, partition| TopicPartition { topic, partition };
     let mut claims: Vec<_> = (0..shards).map(|shard| (RESOLVERS, vec![one(Topic::Ledger, shard)])).collect();
     claims.push((PROVERS, (0..shards).map(|shard| one(Topic::Decisions, shard)).collect()));
+    claims.extend((0..shards).map(|shard| (STAMPERS, vec![one(Topic::Stamps, shard)])));
+    claims.push((ANCHORERS, vec![one(Topic::Anchors, 0)]));
     claims
 }
 
 /// Refuses a log on which processes are at work. One that has just ended may be a member of its group for some seconds
 /// more: until its leaving is known, or until it is given up for dead.
 async fn nobody_works(ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
-    for group in [RESOLVERS, PROVERS] {
+    for group in [RESOLVERS, PROVERS, STAMPERS, ANCHORERS] {
         let mut looks = 0;
         loop {
             let owners = ports.log.owners(group).await?;
@@ -118,6 +121,7 @@ async fn rebuild(config: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow
         watch(Step { what: "making rows", done, all: workers })?;
         Worker::open(check::spec(&resolver, shard, ports)).await?;
     }
+    check::open_stamping(config.shards, ports).await?;
     watch(Step { what: "making trees", done: workers - 1, all: workers })?;
     ProverWorker::open(check::prover_spec(config, ports, signer(ports)?)).await?;
     watch(Step { what: "making trees", done: workers, all: workers })?;

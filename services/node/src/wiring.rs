@@ -16,6 +16,7 @@ use eschaton_proof::VerifierKey;
 use eschaton_types::{Network, Rules};
 use gossip_ingress::{Ingress, IngressConfig};
 use merkle_prover::{Prover, ProverConfig};
+use timestamp_aggregator::{Aggregator, AggregatorConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ pub struct Node {
     ingress: Option<Ingress>,
     resolver: Option<Resolver>,
     prover: Option<Prover>,
+    aggregator: Option<Aggregator>,
     store: Arc<dyn Store>,
 }
 
@@ -99,6 +101,9 @@ impl Node {
             .has(Service::MerkleProver)
             .then(|| Prover::start(&prover_config, &ports, &health, &stop_working))
             .transpose()?;
+        let aggregator = config.services.has(Service::TimestampAggregator).then(|| {
+            Aggregator::start(&AggregatorConfig::new(config.shards), &ports, &health, &stop_working)
+        });
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
@@ -146,6 +151,7 @@ impl Node {
             ingress,
             resolver,
             prover,
+            aggregator,
             store,
         })
     }
@@ -184,6 +190,9 @@ impl Node {
             }
             if let Some(prover) = self.prover {
                 prover.join().await;
+            }
+            if let Some(aggregator) = self.aggregator {
+                aggregator.join().await;
             }
             Ok(self.store.flush().await?)
         };

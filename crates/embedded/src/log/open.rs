@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use eschaton_ports::TopicPartition;
+use eschaton_ports::{Topic, TopicPartition};
 use fjall::config::{CompressionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Keyspace, KeyspaceCreateOptions};
 
@@ -99,7 +99,8 @@ impl Opened {
         let meta = home.keyspace(META, || keyspace_options(memtable_bytes))?;
         let mut list = Vec::with_capacity(count);
         for at in layout.all() {
-            let keyspace = home.keyspace(&keyspace_name(at), || keyspace_options(memtable_bytes))?;
+            let (since, name) = (since_format(at.topic), keyspace_name(at));
+            let keyspace = home.keyspace_since(since, &name, || keyspace_options(memtable_bytes))?;
             list.push(Partition::open(at, keyspace, tail_bytes).map_err(|detail| home.damaged(detail))?);
         }
         let sequence = home.seal(&meta)?;
@@ -158,6 +159,19 @@ fn check_owners(owners: &Owners, list: &[Partition]) -> Result<(), String> {
     Ok(())
 }
 
+/// The format of the first directories that had a topic; older ones get its partitions when they are opened.
+fn since_format(topic: Topic) -> u32 {
+    match topic {
+        Topic::Ledger | Topic::Decisions | Topic::Changes | Topic::Checkpoints => 1,
+        Topic::Stamps
+        | Topic::Stamped
+        | Topic::StampChanges
+        | Topic::Anchors
+        | Topic::AnchorEvents
+        | Topic::AnchorChanges => 2,
+    }
+}
+
 fn keyspace_name(at: TopicPartition) -> String {
     format!("{}-{}", at.topic.name(), at.partition)
 }
@@ -168,4 +182,56 @@ fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
         .max_memtable_size(memtable_bytes)
         .filter_policy(FilterPolicy::all(FilterPolicyEntry::None))
         .data_block_compression_policy(CompressionPolicy::disabled())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::Bytes;
+    use eschaton_ports::{Log, NewRecord};
+
+    use super::*;
+
+    fn record(to: TopicPartition) -> NewRecord {
+        NewRecord { to, at_ms: 1, id: None, trace: None, payload: Bytes::from("record") }
+    }
+
+    /// Makes a directory as programs did before there were timestamps.
+    fn old(dir: &Path, without: Option<TopicPartition>) {
+        let engine = EngineOptions { cache_bytes: 1 << 20, journal_bytes_max: 64 << 20 };
+        let home = Home::open(dir, Kind::Log { shards: 2 }, &engine).unwrap();
+        home.keyspace(META, || keyspace_options(1 << 20)).unwrap();
+        let topics = Layout::new(2).all().filter(|at| since_format(at.topic) == 1 && Some(*at) != without);
+        for at in topics {
+            home.keyspace(&keyspace_name(at), || keyspace_options(1 << 20)).unwrap();
+        }
+        home.seal_as(1).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_from_before_timestamps_gets_their_partitions() {
+        let dir = tempfile::tempdir().unwrap();
+        old(dir.path(), None);
+        let stamps = TopicPartition { topic: Topic::Stamps, partition: 1 };
+        for count in 1..3 {
+            let (log, report) = open(dir.path(), &LogOptions::new(2)).unwrap();
+            assert!(!report.created);
+            log.append(vec![record(stamps)]).await.unwrap();
+            assert_eq!(log.end(stamps).await.unwrap(), count);
+        }
+        let header = std::fs::read_to_string(dir.path().join("header")).unwrap();
+        assert!(header.contains("\nformat 2\n"), "{header}");
+    }
+
+    #[test]
+    fn what_an_older_directory_should_have_is_still_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = TopicPartition { topic: Topic::Ledger, partition: 1 };
+        old(dir.path(), Some(ledger));
+        let refused = open(dir.path(), &LogOptions::new(2)).map(drop).unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::Damaged { detail, .. } if detail.contains("ledger-1")),
+            "{refused}"
+        );
+    }
 }

@@ -114,7 +114,8 @@ fn value(row: Option<&Row>) -> String {
     }
 }
 
-/// A key in words; its form is in `crates/core/src/rows.rs` and, of the trees, in `crates/merkle/src/rows.rs`.
+/// A key in words; its form is in `crates/core/src/rows.rs`, of the trees in `crates/merkle/src/rows.rs`, of timestamps in
+/// `crates/timestamp/src/rows.rs`.
 fn meaning(table: Table, key: &[u8]) -> String {
     let shard = |key: &[u8]| key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
     let number = |from: usize| {
@@ -138,6 +139,19 @@ fn meaning(table: Table, key: &[u8]) -> String {
             b'C' => format!("checkpoint {}", number(1)),
             b'W' => "the prover's own row".to_owned(),
             _ => "the trees' own row".to_owned(),
+        },
+        (Table::StampWorkers, _) => format!("worker {}", String::from_utf8_lossy(key)),
+        (Table::Digests, 1..) => "place of a digest".to_owned(),
+        (Table::Intervals, 1..) => match key[0] {
+            b'S' => format!("stamper of shard {}", shard(&key[1..])),
+            b'I' => format!("interval {} of shard {}", number(5), shard(&key[1..])),
+            _ => format!("tree of interval {} of shard {}", number(5), shard(&key[1..])),
+        },
+        (Table::Anchors, 1..) => match key[0] {
+            b'A' => format!("anchor {}", number(1)),
+            b'H' => "the anchorer's own row".to_owned(),
+            b'R' => "place of an interval".to_owned(),
+            _ => format!("tree of anchor {}", number(1)),
         },
         _ => "a key of no known form".to_owned(),
     }

@@ -12,10 +12,11 @@ use eschaton_ports::{Signer, Store, Table, Topic, TopicPartition, Watermark};
 use futures::future::{Either, select};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
 use serde::Serialize;
+use timestamp_aggregator::{ANCHORERS, STAMPERS};
 
 use super::rows::Compared;
 use super::view::LogView;
-use super::{Difference, beside, gauges, prover_spec, spec};
+use super::{Difference, beside, gauges, open_stamping, prover_spec, spec, stamping};
 use crate::config::NodeConfig;
 use crate::transfer::{Step, Watch};
 
@@ -59,6 +60,8 @@ pub struct StateReport {
 struct Marks {
     shards: Vec<Watermark>,
     prover: Watermark,
+    /// As [`stamping`] has them.
+    stamping: Vec<Watermark>,
 }
 
 /// Compares `ports.store` with what `ports.log` gives on the empty store `fresh`. What `signer` signs is thrown away.
@@ -103,7 +106,11 @@ async fn look(node: &NodeConfig, ports: &Ports) -> anyhow::Result<Marks> {
         shards.push(ports.store.watermark(&worker).await?.unwrap_or_default());
     }
     let prover = ports.store.watermark(PROVERS).await?.unwrap_or_default();
-    Ok(Marks { shards, prover })
+    let mut marks = Vec::new();
+    for (worker, _) in stamping(node.shards) {
+        marks.push(ports.store.watermark(&worker).await?.unwrap_or_default());
+    }
+    Ok(Marks { shards, prover, stamping: marks })
 }
 
 /// The watermarks of a store that has everything that was committed. What it lacks is written here if nobody is at
@@ -124,6 +131,9 @@ async fn settled(
         }
         let end = ports.log.end(CHECKPOINTS).await?;
         compare_mark("the prover", marks.prover, end, &mut behind)?;
+        for ((worker, changes), mark) in stamping(node.shards).iter().zip(&marks.stamping) {
+            compare_mark(worker, *mark, ports.log.end(*changes).await?, &mut behind)?;
+        }
         if behind.is_empty() {
             return Ok(marks);
         }
@@ -157,7 +167,12 @@ fn compare_mark(who: &str, mark: Watermark, end: u64, behind: &mut Vec<String>) 
 }
 
 async fn nobody_works(ports: &Ports) -> anyhow::Result<bool> {
-    Ok(ports.log.owners(RESOLVERS).await?.is_empty() && ports.log.owners(PROVERS).await?.is_empty())
+    for group in [RESOLVERS, PROVERS, STAMPERS, ANCHORERS] {
+        if !ports.log.owners(group).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What the next start would do: opening a worker writes the committed rows that the store lacks.
@@ -174,6 +189,7 @@ async fn catch_up(
         watch(Step { what: "writing what is missing", done, all: u64::from(node.shards) + 1 })?;
         Worker::open(spec(&resolver, shard, ports)).await?;
     }
+    open_stamping(node.shards, ports).await?;
     ProverWorker::open(prover_spec(node, ports, signer.clone())).await?;
     Ok(())
 }
@@ -186,7 +202,8 @@ fn changes(shard: u32) -> TopicPartition {
     TopicPartition { topic: Topic::Changes, partition: shard }
 }
 
-/// The ledger's tables, from the log alone.
+/// The tables of ledger and timestamps, from the log alone. Those of timestamps always from the changes that were
+/// committed.
 async fn make_rows(
     node: &NodeConfig,
     ports: &Ports,
@@ -195,6 +212,17 @@ async fn make_rows(
     marks: &Marks,
     watch: Watch<'_>,
 ) -> anyhow::Result<()> {
+    let workers = stamping(node.shards);
+    let marked = || workers.iter().zip(&marks.stamping);
+    let inputs = workers.iter().map(|(_, changes)| match changes.topic {
+        Topic::AnchorChanges => TopicPartition { topic: Topic::Anchors, ..*changes },
+        _ => TopicPartition { topic: Topic::Stamps, ..*changes },
+    });
+    let positions = inputs.zip(&marks.stamping).map(|(input, mark)| (input, mark.input_next)).collect();
+    let ends = marked().map(|((_, changes), mark)| (*changes, mark.sequence)).collect();
+    let view = LogView::new(ports.log.clone(), positions, ends, Topic::StampChanges);
+    watch(Step { what: "making timestamps", done: 0, all: 0 })?;
+    open_stamping(node.shards, &beside(ports, Arc::new(view), fresh.clone())).await?;
     let resolver = resolver(node);
     let input = |shard| TopicPartition { topic: Topic::Ledger, partition: shard };
     let shards = || (0..node.shards).zip(&marks.shards);
