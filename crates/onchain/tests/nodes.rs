@@ -4,55 +4,13 @@
 
 mod bench;
 #[path = "../../chain/tests/kit/mod.rs"]
-mod kit;
+mod node;
+#[path = "bench/real.rs"]
+mod real;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use bench::Bench;
-use bitcoin::ScriptBuf;
-use eschaton_chain::{ChainKind, RpcChain};
-use eschaton_onchain::address;
-use eschaton_ports::chain::{Chain, Purpose};
-use serde_json::json;
-
-struct Real {
-    node: kit::Node,
-    chain: Arc<RpcChain>,
-}
-
-impl Real {
-    fn start(program: &'static str, port: u16, kind: ChainKind) -> Self {
-        // Litecoin Core replaces by fee only when it is told to.
-        let args: &[_] =
-            if kind == ChainKind::LitecoinRegtest { &[("CHAIN_ARGS", "-mempoolreplacement=1")] } else { &[] };
-        let node = kit::Node::start(program, port, args);
-        let chain = kit::open(node.config(kind));
-        Self { node, chain }
-    }
-}
-
-#[async_trait]
-impl Bench for Real {
-    fn chain(&self) -> Arc<dyn Chain> {
-        self.chain.clone()
-    }
-
-    async fn mine(&self, count: u32, pay_to: &ScriptBuf) {
-        let to = address(&self.chain.identity(), pay_to).unwrap();
-        self.node.rpc("generatetoaddress", json!([count, to]));
-    }
-
-    async fn reorganise(&self, depth: u32) {
-        let tip = self.chain.tip().await.unwrap().height;
-        let first = self.chain.hash_at(tip - depth + 1).await.unwrap().unwrap();
-        self.node.rpc("invalidateblock", json!([first.to_string()]));
-        let to = address(&self.chain.identity(), &bench::elsewhere()).unwrap();
-        for _ in 0..=depth {
-            self.node.rpc("generateblock", json!([to, []]));
-        }
-    }
-}
+use eschaton_chain::ChainKind;
+use eschaton_ports::chain::Purpose;
+use real::Real;
 
 #[tokio::test]
 async fn bitcoind() {

@@ -74,6 +74,7 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
             "network": network.name(),
             "services": config.services,
             "verifier_key": node.verifier_key(),
+            "bitcoin_rpc": node.bitcoin_rpc().map(|address| format!("http://{address}")),
         });
         writeln!(out, "{ready}")?;
     } else {
@@ -92,6 +93,12 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
         writeln!(out, "  gRPC     {grpc}   (reflection and health are on)")?;
         writeln!(out, "  metrics  http://{metrics}/metrics")?;
         writeln!(out, "  key      {}", node.verifier_key())?;
+        if let Some(address) = node.bitcoin_rpc() {
+            writeln!(
+                out,
+                "  chain    http://{address}   (a private Bitcoin chain for anchors; its coins are worth nothing)"
+            )?;
+        }
         if !config.services.is_all() {
             return Ok(out.flush()?);
         }

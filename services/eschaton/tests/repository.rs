@@ -65,6 +65,7 @@ const ADAPTERS: &[&str] =
 /// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
 /// hold theirs.
 const WIRING: &[&str] = &[
+    "services/node/src/anchoring.rs",
     "services/node/src/check.rs",
     "services/node/src/cluster.rs",
     "services/node/src/config.rs",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use eschaton_types::{Address, Network};
 
+use crate::anchoring::{AnchorConfig, ChainSource};
 use crate::services::{Service, Services};
 
 /// On what a node runs.
@@ -55,6 +56,8 @@ pub struct NodeConfig {
     pub checkpoint_ms: u64,
     /// How long engines that are away are waited for at the start, seconds.
     pub engines_wait_s: u64,
+    /// The chain under the timestamps.
+    pub anchor: AnchorConfig,
 }
 
 impl NodeConfig {
@@ -75,6 +78,7 @@ impl NodeConfig {
             trace_one_in: 0,
             checkpoint_ms: 100,
             engines_wait_s: 600,
+            anchor: AnchorConfig::default(),
         }
     }
 
@@ -90,6 +94,12 @@ impl NodeConfig {
         }
         if self.services.has(Service::MerkleProver) {
             return Some("service merkle-prover signs checkpoints with node.key");
+        }
+        if self.services.has(Service::TimestampAggregator) && !matches!(self.anchor.chain, ChainSource::None)
+        {
+            return Some(
+                "service timestamp-aggregator pays for anchors with wallet.key when bitcoin_rpc is set",
+            );
         }
         let issues = self.network == Network::Dev && self.native_issuer.is_none();
         (issues && self.services.has(Service::GossipIngress))

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::anchoring::Anchoring;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
@@ -43,6 +44,7 @@ pub struct Node {
     resolver: Option<Resolver>,
     prover: Option<Prover>,
     aggregator: Option<Aggregator>,
+    anchoring: Option<Anchoring>,
     store: Arc<dyn Store>,
 }
 
@@ -101,9 +103,18 @@ impl Node {
             .has(Service::MerkleProver)
             .then(|| Prover::start(&prover_config, &ports, &health, &stop_working))
             .transpose()?;
-        let aggregator = config.services.has(Service::TimestampAggregator).then(|| {
-            Aggregator::start(&AggregatorConfig::new(config.shards), &ports, &health, &stop_working)
-        });
+        let aggregator_config = AggregatorConfig {
+            anchorer: config.anchor.anchorer(config.shards),
+            ..AggregatorConfig::new(config.shards)
+        };
+        let aggregator = config
+            .services
+            .has(Service::TimestampAggregator)
+            .then(|| Aggregator::start(&aggregator_config, &ports, &health, &stop_working));
+        let anchoring = match &aggregator {
+            Some(aggregator) => Anchoring::start(&config, &ports, aggregator, &health, &stop_working).await?,
+            None => None,
+        };
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
@@ -134,7 +145,9 @@ impl Node {
         let faucet = taking
             .zip(issuer)
             .map(|(ingress, key)| faucet::Faucet::new(key, &config, ports.clone(), ingress.submitter()));
-        let services = server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet };
+        let chain = anchoring.as_ref().map(Anchoring::grpc);
+        let services =
+            server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet, chain };
         if !matches!(config.engines, Engines::Embedded { .. }) {
             tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
         }
@@ -152,6 +165,7 @@ impl Node {
             resolver,
             prover,
             aggregator,
+            anchoring,
             store,
         })
     }
@@ -159,6 +173,11 @@ impl Node {
     /// Where it serves.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc
+    }
+
+    /// Where its private chain answers JSON-RPC, if it has one.
+    pub fn bitcoin_rpc(&self) -> Option<SocketAddr> {
+        self.anchoring.as_ref().and_then(Anchoring::rpc)
     }
 
     /// The key that verifies its checkpoints (C2SP vkey).
@@ -190,6 +209,9 @@ impl Node {
             }
             if let Some(prover) = self.prover {
                 prover.join().await;
+            }
+            if let Some(anchoring) = self.anchoring {
+                anchoring.join().await;
             }
             if let Some(aggregator) = self.aggregator {
                 aggregator.join().await;

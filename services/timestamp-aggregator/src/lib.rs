@@ -2,6 +2,7 @@
 //! a core on a thread of its own, and a ticker that tells them log time.
 
 mod anchorer;
+pub mod chain;
 mod config;
 mod metrics;
 mod stampers;
