@@ -154,7 +154,10 @@ fn told(
                 }
                 Place::Mempool(present) => {
                     let forgets = planted!(bug, ForgetsDrops) && !present;
-                    if known.is_none() && attempt.seen != *present && !forgets {
+                    // What was in a lost block counts as unseen, once it is told that the block is gone.
+                    let lost = counts(anchor, attempt) && known.is_none();
+                    let seen = attempt.seen && !lost;
+                    if known.is_none() && seen != *present && !forgets {
                         told.push(AnchorInput::Mempool { txid, present: *present });
                     }
                 }

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::Ordering;
 
+use bitcoin::hashes::Hash;
+use bitcoin::{OutPoint, Txid};
 use eschaton_onchain::{SeedSigner, Spend, Wallet, WalletConfig};
 use eschaton_ports::Clock;
 use eschaton_ports::chain::{ChainSigner, Purpose};
@@ -92,7 +94,7 @@ pub(crate) async fn conflict(bench: &dyn Bench) {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), bench.chain());
     let life = world.live().await;
-    fund(bench, &life, 1).await;
+    fund(bench, &life, 3).await;
     world.stamp(&life).await;
     let seen = life.under_way().await;
     let (_, attempt) = seen.watched().next().unwrap();
@@ -102,7 +104,9 @@ pub(crate) async fn conflict(bench: &dyn Bench) {
     let config = WalletConfig { path: dir.path().join("thief"), birthday: 0 };
     let mut thief = Wallet::open(&config, identity, &signer.account()).unwrap();
     while !thief.catch_up(&world.chain.inner, 1_000).await.unwrap() {}
-    let theft = Spend { above_sat: attempt.fee_sat, ..spend(9, 0x99, 30_000) };
+    let input = attempt.transaction.inputs()[0];
+    let input = OutPoint { txid: Txid::from_byte_array(input.txid), vout: input.index };
+    let theft = Spend { above_sat: attempt.fee_sat, input: Some(input), ..spend(9, 0x99, 30_000) };
     let psbt = signer.sign(thief.build(&theft).unwrap()).await.unwrap();
     let stolen = thief.finish(psbt).unwrap().transaction;
     world.chain.inner.broadcast(&stolen).await.unwrap();
