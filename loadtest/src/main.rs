@@ -21,6 +21,7 @@ mod plot;
 mod process;
 mod report;
 mod scenario;
+mod stamps;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +47,9 @@ enum Scenario {
     Kills(kills::KillsArgs),
     /// Two payments of one output at once over different connections: exactly one is accepted
     Contend(contend::ContendArgs),
+    /// Digests to be timestamped: over HTTP with connections that stay and with new ones, in batches over gRPC; then
+    /// kill -9, and every digest of a sample has the place that it was acknowledged with
+    Stamps(stamps::StampsArgs),
     /// Payments through services in processes of their own, over Kafka and Cassandra that run already, and
     /// what these engines take by themselves
     #[cfg(feature = "cluster")]
@@ -70,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Scenario::Payments(args) => runtime()?.block_on(scenario::payments(args)),
         Scenario::Kills(args) => runtime()?.block_on(kills::run(args)),
         Scenario::Contend(args) => runtime()?.block_on(contend::run(args)),
+        Scenario::Stamps(args) => runtime()?.block_on(stamps::run(args)),
         Scenario::Bound => {
             println!("{:.0} BIP 340 verifications/s on {} cores", bound::verifications_per_s(3.0)?, cores());
             Ok(())

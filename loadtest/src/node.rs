@@ -33,6 +33,7 @@ pub(crate) struct NodeArgs {
 pub(crate) async fn serve(args: NodeArgs) -> anyhow::Result<()> {
     let config = NodeConfig {
         grpc: ([127, 0, 0, 1], 0).into(),
+        calendar: Some(([127, 0, 0, 1], 0).into()),
         native_issuer: Some(Address::from_text(&args.native_issuer, Network::Dev)?),
         undecided_max: args.undecided_max,
         ..NodeConfig::new(args.data_dir)
@@ -53,7 +54,7 @@ pub(crate) fn telemetry(metrics: std::net::SocketAddr) -> anyhow::Result<()> {
 /// Serves until standard input closes: a parent that dies takes its nodes with it.
 pub(crate) async fn serve_until_told(config: NodeConfig) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
-    println!("{}", node.grpc());
+    println!("{} {}", node.grpc(), node.calendar().unwrap_or_default());
     let closed = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
     tokio::select! {
         _ = closed => {}
@@ -66,6 +67,8 @@ pub(crate) async fn serve_until_told(config: NodeConfig) -> anyhow::Result<()> {
 pub(crate) struct Running {
     child: Child,
     pub(crate) url: String,
+    /// The HTTP calendar, where there is one.
+    pub(crate) calendar: Option<String>,
     pub(crate) started_in: Duration,
 }
 
@@ -90,7 +93,7 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let child = spawn(arguments, stderr)?;
-        let mut node = Self { child, url: String::new(), started_in: Duration::ZERO };
+        let mut node = Self { child, url: String::new(), calendar: None, started_in: Duration::ZERO };
         let stdout = node.child.stdout.take().context("the node has no standard output")?;
         let (sender, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -103,7 +106,9 @@ impl Running {
             .recv_timeout(PATIENCE)
             .with_context(|| format!("the node does not serve after {} s", PATIENCE.as_secs()))?;
         ensure!(!line.trim().is_empty(), "the node ended before it served; see its message above");
-        node.url = format!("http://{}", line.trim());
+        let mut words = line.split_whitespace();
+        node.url = format!("http://{}", words.next().unwrap_or_default());
+        node.calendar = words.next().map(str::to_owned);
         node.started_in = began.elapsed();
         Ok(node)
     }

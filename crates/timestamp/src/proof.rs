@@ -1,20 +1,26 @@
 //! Pieces of a proof, each a list of operations, and their assembly: digest → commitment → interval's root →
 //! anchor's root → transaction → block.
 
-use eschaton_ots::tree::{Hash, branch_ops};
+use bytes::Bytes;
+use eschaton_ots::tree::{Hash, Side, branch_ops, fold_level};
 use eschaton_ots::{
     ANSWER_BYTES_MAX, Attestation, CalendarUri, Chain, Op, Operand, OtsError, Timestamp, commitment_ops,
 };
 
 use crate::TimestampError;
 use crate::block::BlockBranch;
-use crate::rows::{Place, RootPlace, RowKey, Rows, TreeId, corrupt, interval_key, root_key};
+use crate::rows::{Place, RootPlace, RowKey, Rows, TreeId, corrupt, fetch, interval_key, root_key};
 use crate::stamper::interval_row;
 use crate::transaction::Transaction;
 use crate::tree::{branch, branch_rows};
 
 /// Most operations of a chain that this node makes: a client adds two of its own to each file, and reads 255.
 pub const OPS_MAX: usize = 200;
+
+/// Tags of operations, as the format has them.
+const APPEND: u8 = 0xf0;
+const PREPEND: u8 = 0xf1;
+const SHA256: u8 = 0x08;
 
 /// Digest to the root of its interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +74,110 @@ pub fn interval_path(
     let mut ops = commitment_ops(&nonce).to_vec();
     ops.extend(branch_ops(&branch.sides));
     Ok(IntervalPath { ops, root: branch.root })
+}
+
+/// The paths of up to 256 neighbours in a closed interval, which share most of their hashing.
+#[derive(Clone, Debug)]
+pub struct ChunkPaths {
+    chunk: u32,
+    leaves: Bytes,
+    /// Every level of the chunk's own tree but its root, leaves first.
+    levels: Vec<Vec<Hash>>,
+    /// From the chunk's root up.
+    above: Vec<Side>,
+    root: Hash,
+}
+
+/// Which chunk a leaf is in.
+pub fn chunk_of(index: u32) -> u32 {
+    index >> 8
+}
+
+/// The rows that [`chunk_paths`] reads.
+pub fn rows_for_chunk_paths(shard: u32, interval: u64, count: u32, chunk: u32) -> Vec<RowKey> {
+    branch_rows(TreeId::Interval { shard, interval }, count, chunk << 8)
+}
+
+/// The paths of a chunk of a closed interval, which has `count` digests and this root.
+///
+/// # Errors
+/// [`TimestampError::MissingRow`], [`TimestampError::CorruptRow`].
+pub fn chunk_paths(
+    shard: u32,
+    interval: u64,
+    (count, root): (u32, &[u8]),
+    chunk: u32,
+    rows: Rows<'_>,
+) -> Result<ChunkPaths, TimestampError> {
+    let id = TreeId::Interval { shard, interval };
+    let key = interval_key(shard, interval);
+    let first = chunk << 8;
+    if first >= count {
+        return Err(corrupt(&key));
+    }
+    // Checks every row's width, and each against the one above it.
+    let branch = branch(id, count, first, rows)?;
+    if branch.root != *root {
+        return Err(corrupt(&key));
+    }
+    let leaves = fetch(rows, &id.tile_key(0, chunk))?;
+    let mut level: Vec<Hash> =
+        leaves.chunks_exact(48).filter_map(|leaf| leaf.first_chunk().copied()).collect();
+    let mut levels = Vec::with_capacity(8);
+    while level.len() > 1 {
+        levels.push(level.clone());
+        fold_level(&mut level);
+    }
+    // The first leaf is a left one at every level of its chunk, so what its branch has beyond them is above.
+    let above = branch.sides.get(levels.len()..).ok_or_else(|| corrupt(&key))?.to_vec();
+    Ok(ChunkPaths { chunk, leaves, levels, above, root: branch.root })
+}
+
+impl ChunkPaths {
+    /// The interval's root, where every path ends.
+    pub fn root(&self) -> Hash {
+        self.root
+    }
+
+    /// The serialized timestamp of a digest at this leaf: the way to the interval's root, then `end`, the serialized
+    /// timestamp of the root. As [`answer`] makes it, without the steps between.
+    ///
+    /// # Errors
+    /// [`TimestampError::CorruptRow`] when the leaf is not this digest's.
+    pub fn timestamp(&self, digest: &[u8], index: u32, end: &[u8]) -> Result<Vec<u8>, TimestampError> {
+        let damaged = || TimestampError::CorruptRow { key: hex::encode(self.root) };
+        let mut at = usize::try_from(index & 0xff).map_err(|_| damaged())?;
+        let leaf = self.leaves.get(at * 48..(at + 1) * 48).filter(|_| chunk_of(index) == self.chunk);
+        let (leaf, nonce) = leaf.and_then(|leaf| leaf.split_first_chunk::<32>()).ok_or_else(damaged)?;
+        let nonce: eschaton_ots::Nonce = nonce.try_into().map_err(|_| damaged())?;
+        if eschaton_ots::commitment(digest, &nonce) != *leaf {
+            return Err(damaged());
+        }
+        let mut out = Vec::with_capacity(18 + 1 + 35 * (self.levels.len() + self.above.len()) + end.len());
+        out.extend([APPEND, 16]);
+        out.extend(nonce);
+        out.push(SHA256);
+        let mut push = |side: &Side| {
+            let (tag, hash) = match side {
+                Side::Left(hash) => (PREPEND, hash),
+                Side::Right(hash) => (APPEND, hash),
+            };
+            out.extend([tag, 32]);
+            out.extend(hash);
+            out.push(SHA256);
+        };
+        for level in &self.levels {
+            if at % 2 == 1 {
+                push(&Side::Left(level[at - 1]));
+            } else if let Some(right) = level.get(at + 1) {
+                push(&Side::Right(*right));
+            }
+            at /= 2;
+        }
+        self.above.iter().for_each(push);
+        out.extend(end);
+        Ok(out)
+    }
 }
 
 /// Where an interval's root is anchored; none for bytes that are no root.

@@ -81,6 +81,15 @@ fn every_leaf_has_its_path_at_every_size() {
             let answer = proof::answer(path.ops, &[&proof::promise(&uri)]).expect("small");
             let pending = answer.pending(&digest).expect("executes");
             assert_eq!(pending[0].commitment, root);
+            let chunk = proof::chunk_of(place.index);
+            let needed = |count| proof::rows_for_chunk_paths(3, 0, count, chunk);
+            let asked = needed(u32::try_from(count).expect("small"));
+            let only = |key: &[u8]| rows(key).filter(|_| asked.iter().any(|asked| asked == key));
+            let total = u32::try_from(count).expect("small");
+            let chunk = proof::chunk_paths(3, 0, (total, &root), chunk, &only).expect("closed");
+            let end = proof::promise(&uri).to_bytes().expect("small");
+            assert_eq!(chunk.timestamp(&digest, place.index, &end), Ok(answer.to_bytes().expect("small")));
+            assert!(chunk.timestamp(&[5; 32], place.index, &end).is_err(), "another's leaf");
             let other = proof::interval_path(&[5; 32], 3, place, &rows);
             assert!(matches!(other, Err(TimestampError::CorruptRow { .. })), "{other:?}");
         }

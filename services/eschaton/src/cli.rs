@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 use crate::commands::cluster;
-use crate::commands::{anchor, chain, checkpoint, config, pay, prove, status, transfer, tx, verify, wallet};
+use crate::commands::{
+    anchor, chain, checkpoint, config, pay, prove, stamp, status, transfer, tx, verify, wallet,
+};
 use crate::run;
 use crate::session::NodeArgs;
 
@@ -72,6 +74,8 @@ pub(crate) enum ClientTask {
     Beacon(chain::BeaconArgs),
     /// The chain that carries the anchors
     Chain(chain::ChainCommand),
+    /// Timestamp files: a standard .ots proof beside each
+    Stamp(stamp::StampArgs),
     /// What the node is and how it fares
     Status(status::StatusArgs),
 }
@@ -136,6 +140,7 @@ mod tests {
             "eschaton beacon --blocks 3 --json".to_owned(),
             "eschaton chain mine 6".to_owned(),
             "eschaton run --data-dir d --bitcoin-rpc http://u:p@127.0.0.1:8332 --chain bitcoin --anchor-fee-cap 50".to_owned(),
+            "eschaton stamp a.pdf ./papers --json".to_owned(),
             "eschaton status".to_owned(),
             "eschaton run --service merkle-prover,query --config c.toml --grpc 127.0.0.1:0 --json".to_owned(),
             "eschaton config check --config c.toml".to_owned(),

@@ -67,7 +67,7 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
     let (grpc, network) = (node.grpc(), config.network);
     let mut out = std::io::stdout().lock();
     if json {
-        let ready = serde_json::json!({
+        let mut ready = serde_json::json!({
             "ready": true,
             "grpc": grpc.to_string(),
             "metrics": metrics.to_string(),
@@ -76,6 +76,9 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
             "verifier_key": node.verifier_key(),
             "bitcoin_rpc": node.bitcoin_rpc().map(|address| format!("http://{address}")),
         });
+        if let Some(calendar) = node.calendar() {
+            ready["calendar"] = calendar.into();
+        }
         writeln!(out, "{ready}")?;
     } else {
         match &config.engines {
@@ -92,6 +95,9 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
         }
         writeln!(out, "  gRPC     {grpc}   (reflection and health are on)")?;
         writeln!(out, "  metrics  http://{metrics}/metrics")?;
+        if let Some(calendar) = node.calendar() {
+            writeln!(out, "  calendar {calendar}   (ots stamp -c {calendar} -m 1 FILE)")?;
+        }
         writeln!(out, "  key      {}", node.verifier_key())?;
         if let Some(address) = node.bitcoin_rpc() {
             writeln!(

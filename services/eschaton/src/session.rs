@@ -72,6 +72,11 @@ impl Session {
         Duration::from_secs(self.node.timeout)
     }
 
+    /// The node's address.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.node.node
+    }
+
     /// The node's client.
     pub(crate) fn node(&self) -> anyhow::Result<Node> {
         let default = NodeOptions::default();

@@ -12,8 +12,8 @@ pub(crate) struct SettingsArgs {
     /// Configuration file (TOML)
     #[arg(long, env = "ESCHATON_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Services to run, separated by commas: gossip-ingress, conflict-resolver, merkle-prover, query; all
-    /// unless given. Fewer than all need a cluster's engines
+    /// Services to run, separated by commas: gossip-ingress, conflict-resolver, merkle-prover,
+    /// timestamp-aggregator, query; all unless given. Fewer than all need a cluster's engines
     #[arg(long, visible_alias = "services", value_name = "NAMES")]
     service: Option<String>,
     /// Everything that the node keeps is under this directory; it is made if need be
@@ -28,6 +28,13 @@ pub(crate) struct SettingsArgs {
     /// Address of the Prometheus endpoint; port 0 picks a free one [default: 127.0.0.1:7374]
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
+    /// Address of the timestamps' HTTP calendar; port 0 picks a free one [default: 127.0.0.1:7375, or a free port
+    /// where that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    calendar: Option<String>,
+    /// The calendar's address as its clients know it; every pending proof carries it [default: where it listens]
+    #[arg(long, value_name = "URL")]
+    calendar_url: Option<String>,
     /// host:port at which the cluster's other processes reach this one's gRPC [default: --grpc]
     #[arg(long, value_name = "ADDRESS")]
     advertise: Option<String>,
@@ -113,6 +120,8 @@ impl SettingsArgs {
             ("keys_dir", &self.keys_dir),
             ("grpc", &self.grpc),
             ("metrics", &self.metrics),
+            ("calendar", &self.calendar),
+            ("calendar_url", &self.calendar_url),
             ("advertise", &self.advertise),
             ("network", &self.network),
             ("shards", &self.shards),

@@ -78,6 +78,16 @@ impl Default for AnchorConfig {
 }
 
 impl AnchorConfig {
+    /// Which chain proofs name.
+    pub(crate) fn attests(&self) -> eschaton_ots::Chain {
+        match &self.chain {
+            ChainSource::Node(rpc) if eschaton_chain::identity(rpc.kind).coin == Coin::Litecoin => {
+                eschaton_ots::Chain::Litecoin
+            }
+            _ => eschaton_ots::Chain::Bitcoin,
+        }
+    }
+
     /// The anchorer's settings.
     pub(crate) fn anchorer(&self, shards: u32) -> AnchorerConfig {
         AnchorerConfig {

@@ -36,6 +36,10 @@ pub struct NodeConfig {
     pub keys_dir: Option<PathBuf>,
     /// gRPC; port 0 picks a free one.
     pub grpc: SocketAddr,
+    /// HTTP calendar; port 0 picks a free one. None: port 7375 of this machine, or a free one where that is taken.
+    pub calendar: Option<SocketAddr>,
+    /// The calendar's address as clients know it; pending attestations carry it. Where it listens unless given.
+    pub calendar_url: Option<String>,
     /// `host:port` at which other processes reach this one's gRPC; where it listens unless given.
     pub advertise: Option<String>,
     /// Fixed at first start.
@@ -68,6 +72,8 @@ impl NodeConfig {
             keys_dir: Some(data_dir.clone()),
             engines: Engines::Embedded { data_dir },
             grpc: SocketAddr::from(([127, 0, 0, 1], 7373)),
+            calendar: None,
+            calendar_url: None,
             advertise: None,
             network: Network::Dev,
             shards: 4,

@@ -15,6 +15,7 @@ mod query;
 mod server;
 mod services;
 mod settings;
+mod stamps;
 mod transfer;
 mod wiring;
 

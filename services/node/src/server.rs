@@ -7,10 +7,12 @@ use eschaton_api::dev::faucet_server::FaucetServer;
 use eschaton_api::ingress::ingress_server::IngressServer;
 use eschaton_api::proofs::proofs_server::ProofsServer;
 use eschaton_api::query::query_server::QueryServer;
+use eschaton_api::timestamp::timestamps_server::TimestampsServer;
 use eschaton_api::{DESCRIPTORS, MESSAGE_BYTES_MAX};
 use eschaton_kit::Health;
 use gossip_ingress::IngressService;
 use merkle_prover::ProofsService;
+use timestamp_aggregator::TimestampsService;
 use timestamp_aggregator::chain::ChainGrpc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,7 @@ pub(crate) struct Services {
     pub(crate) faucet: Option<Faucet>,
     /// Where the anchors' chain is looked at.
     pub(crate) chain: Option<ChainGrpc>,
+    pub(crate) timestamps: Option<TimestampsService>,
 }
 
 /// Where proofs are made.
@@ -61,6 +64,9 @@ pub(crate) async fn serve(
     let ingress = services
         .ingress
         .map(|ingress| IngressServer::new(ingress).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    let timestamps = services
+        .timestamps
+        .map(|service| TimestampsServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let (here, anywhere) = match services.proofs {
         Proofs::Here(service) => (Some(ProofsServer::new(*service)), None),
         Proofs::Anywhere(gateway) => (None, Some(ProofsServer::new(*gateway))),
@@ -104,7 +110,8 @@ pub(crate) async fn serve(
         .add_optional_service(anywhere)
         .add_optional_service(services.faucet.map(FaucetServer::new))
         .add_optional_service(services.chain.clone().map(AnchorsServer::new))
-        .add_optional_service(services.chain.map(ChainServer::new));
+        .add_optional_service(services.chain.map(ChainServer::new))
+        .add_optional_service(timestamps);
     let router = match reflection() {
         Ok(reflection) => router.add_service(reflection),
         Err(error) => {

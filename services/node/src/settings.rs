@@ -28,6 +28,12 @@ pub struct Settings {
     pub grpc: SocketAddr,
     /// Address of the Prometheus endpoint; port 0 picks a free one.
     pub metrics: SocketAddr,
+    /// Address of the timestamps' HTTP calendar; port 0 picks a free one. 127.0.0.1:7375 unless given, or a free port
+    /// where that is taken.
+    pub calendar: Option<SocketAddr>,
+    /// The calendar's address as its clients know it, such as `https://stamps.example.org`: every pending proof
+    /// carries it. `http://` and where it listens unless given.
+    pub calendar_url: Option<String>,
     /// `host:port` at which other processes of the cluster reach this one's gRPC; `grpc` unless given.
     pub advertise: Option<String>,
     /// What this process keeps is under this directory: with embedded engines everything, in a cluster only
@@ -94,6 +100,8 @@ impl Default for Settings {
             services: Services::default(),
             grpc: SocketAddr::from(([127, 0, 0, 1], 7373)),
             metrics: SocketAddr::from(([127, 0, 0, 1], 7374)),
+            calendar: None,
+            calendar_url: None,
             advertise: None,
             data_dir: None,
             keys_dir: None,
@@ -195,6 +203,11 @@ impl Settings {
             }
             None => None,
         };
+        if let Some(url) = &self.calendar_url
+            && let Err(problem) = crate::stamps::uri(url)
+        {
+            wrong.push(layers.wrong("calendar_url", problem));
+        }
         let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
         let chain = self.chain_source(engines.as_ref(), layers).map_err(|error| wrong.push(error)).ok();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
@@ -205,6 +218,8 @@ impl Settings {
                 engines,
                 keys_dir,
                 grpc: self.grpc,
+                calendar: self.calendar,
+                calendar_url: self.calendar_url.clone(),
                 advertise: self.advertise.clone(),
                 network: self.network,
                 shards: self.shards,

@@ -16,7 +16,6 @@ use eschaton_proof::VerifierKey;
 use eschaton_types::{Network, Rules};
 use gossip_ingress::{Ingress, IngressConfig};
 use merkle_prover::{Prover, ProverConfig};
-use timestamp_aggregator::{Aggregator, AggregatorConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use crate::anchoring::Anchoring;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
+use crate::stamps::{self, Stamps};
 use crate::{engines, faucet, identity, proofs, server};
 
 /// How long connections may take to end after a stop.
@@ -43,7 +43,7 @@ pub struct Node {
     ingress: Option<Ingress>,
     resolver: Option<Resolver>,
     prover: Option<Prover>,
-    aggregator: Option<Aggregator>,
+    stamps: Option<Stamps>,
     anchoring: Option<Anchoring>,
     store: Arc<dyn Store>,
 }
@@ -64,6 +64,8 @@ impl Node {
             format!("gRPC address {} cannot be used; choose another with --grpc", config.grpc)
         })?;
         let grpc = listener.local_addr()?;
+        let stamping = config.services.has(Service::TimestampAggregator);
+        let calendar = stamping.then(|| stamps::socket(&config)).transpose()?;
         let advertise = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
         let signer = config.keys_dir.as_deref().map(|dir| open_signer(dir, &rng)).transpose()?;
         let key = |signer: &Arc<dyn Signer>| VerifierKey::from_public(&config.origin, &signer.public_key());
@@ -103,16 +105,20 @@ impl Node {
             .has(Service::MerkleProver)
             .then(|| Prover::start(&prover_config, &ports, &health, &stop_working))
             .transpose()?;
-        let aggregator_config = AggregatorConfig {
-            anchorer: config.anchor.anchorer(config.shards),
-            ..AggregatorConfig::new(config.shards)
+        let stamps = match calendar {
+            Some(calendar) => {
+                let stop = (&stop_serving, &stop_working);
+                Some(Stamps::start(&config, calendar, &ports, &health, stop).await?)
+            }
+            None => None,
         };
-        let aggregator = config
-            .services
-            .has(Service::TimestampAggregator)
-            .then(|| Aggregator::start(&aggregator_config, &ports, &health, &stop_working));
-        let anchoring = match &aggregator {
-            Some(aggregator) => Anchoring::start(&config, &ports, aggregator, &health, &stop_working).await?,
+        if let Some((stamps, prover)) = stamps.as_ref().zip(prover.as_ref()) {
+            stamps.stamp_checkpoints(prover.latest(), stop_working.clone());
+        }
+        let anchoring = match &stamps {
+            Some(stamps) => {
+                Anchoring::start(&config, &ports, stamps.aggregator(), &health, &stop_working).await?
+            }
             None => None,
         };
         let ingress_config = IngressConfig {
@@ -145,9 +151,14 @@ impl Node {
         let faucet = taking
             .zip(issuer)
             .map(|(ingress, key)| faucet::Faucet::new(key, &config, ports.clone(), ingress.submitter()));
-        let chain = anchoring.as_ref().map(Anchoring::grpc);
-        let services =
-            server::Services { ingress: taking.map(Ingress::service), query, proofs, faucet, chain };
+        let services = server::Services {
+            ingress: taking.map(Ingress::service),
+            query,
+            proofs,
+            faucet,
+            chain: anchoring.as_ref().map(Anchoring::grpc),
+            timestamps: stamps.as_ref().map(Stamps::service),
+        };
         if !matches!(config.engines, Engines::Embedded { .. }) {
             tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
         }
@@ -164,7 +175,7 @@ impl Node {
             ingress,
             resolver,
             prover,
-            aggregator,
+            stamps,
             anchoring,
             store,
         })
@@ -178,6 +189,11 @@ impl Node {
     /// Where its private chain answers JSON-RPC, if it has one.
     pub fn bitcoin_rpc(&self) -> Option<SocketAddr> {
         self.anchoring.as_ref().and_then(Anchoring::rpc)
+    }
+
+    /// The timestamps' calendar as its clients know it, if this process has one.
+    pub fn calendar(&self) -> Option<&str> {
+        self.stamps.as_ref().map(Stamps::url)
     }
 
     /// The key that verifies its checkpoints (C2SP vkey).
@@ -199,6 +215,12 @@ impl Node {
             // Watchers never end by themselves; what was submitted is on the log.
             serving.abort();
         }
+        let (calendar, aggregator) = self.stamps.map(Stamps::split).unzip();
+        if let Some(calendar) = calendar
+            && tokio::time::timeout(DRAIN, calendar.join()).await.is_err()
+        {
+            tracing::warn!("some of the calendar's connections did not end in time");
+        }
         self.stop_working.cancel();
         let finish = async {
             if let Some(ingress) = self.ingress {
@@ -213,7 +235,7 @@ impl Node {
             if let Some(anchoring) = self.anchoring {
                 anchoring.join().await;
             }
-            if let Some(aggregator) = self.aggregator {
+            if let Some(aggregator) = aggregator {
                 aggregator.join().await;
             }
             Ok(self.store.flush().await?)

@@ -1,9 +1,17 @@
 //! Timestamp aggregator: a stamper for each shard that falls to this process, the anchorer where it falls to it, each
-//! a core on a thread of its own, and a ticker that tells them log time.
+//! a core on a thread of its own, and a ticker that tells them log time. Digests come in over HTTP as to any
+//! OpenTimestamps calendar, and over gRPC.
+//!
+//! One digest's way: intake (room, a round for its shard) → topic `stamps` → its stamper → topic `stamped` → the tail
+//! of whoever took it in → its path out of the closed interval's rows.
 
 mod anchorer;
+mod calendar;
 pub mod chain;
 mod config;
+mod grpc;
+mod intake;
+mod lookup;
 mod metrics;
 mod stampers;
 mod ticker;
@@ -18,7 +26,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use anchorer::{ANCHORERS, AnchorInbox, AnchorView, AnchorerHost, anchorer_spec};
+pub use calendar::{Calendar, CalendarLimits, ChainReport, ChainStatus, listen};
 pub use config::AggregatorConfig;
+pub use grpc::TimestampsService;
+pub use intake::{Intake, IntakeError, IntakeLimits, Stamp, StampError};
+pub use lookup::{Known, Lookup, Progress};
 pub use stampers::{STAMPERS, StamperHost, Timer, stamper_spec};
 
 /// A running aggregator.

@@ -11,6 +11,7 @@ mod facts;
 pub(crate) mod pay;
 pub(crate) mod prove;
 mod show;
+pub(crate) mod stamp;
 mod state;
 pub(crate) mod status;
 pub(crate) mod transfer;
@@ -32,6 +33,7 @@ pub(crate) async fn perform(task: ClientTask, session: &Session) -> anyhow::Resu
         ClientTask::Anchor(command) => anchor::perform(command, session).await,
         ClientTask::Beacon(args) => chain::beacon(&args, session).await,
         ClientTask::Chain(command) => chain::perform(&command, session).await,
+        ClientTask::Stamp(args) => stamp::perform(args, session).await,
         ClientTask::Status(_) => status::perform(session).await,
     }
 }

@@ -11,6 +11,7 @@ mod overload;
 mod pay;
 mod proofs;
 mod restart;
+mod stamps;
 mod start_stop;
 mod trace;
 mod verify_state;

@@ -288,7 +288,9 @@ impl Life {
     /// All that was stamped is in anchors with a transaction in the mempool or a block.
     pub(crate) async fn under_way(&self) -> Arc<Anchorer> {
         self.until("under way", |anchorer| {
-            anchorer.waiting().0 == 0
+            // As many as may be are under way, or nothing waits.
+            let unconfirmed = anchorer.anchors().filter(|anchor| anchor.block.is_none()).count();
+            (anchorer.waiting().0 == 0 || unconfirmed >= anchorer_config().in_flight_max)
                 && anchorer.anchors().count() > 0
                 && anchorer.anchors().all(|anchor| anchor.attempts.last().is_some_and(|attempt| attempt.seen))
         })

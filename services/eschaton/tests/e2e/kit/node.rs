@@ -40,6 +40,8 @@ pub(crate) struct Node {
     /// `host:port`.
     pub(crate) metrics: String,
     pub(crate) verifier_key: String,
+    /// `http://host:port`, of a process that has one.
+    pub(crate) calendar: Option<String>,
 }
 
 /// How a node ended.
@@ -74,6 +76,7 @@ impl Node {
             .arg("run")
             .args(data_dir.iter().flat_map(|dir| [OsStr::new("--data-dir"), dir.as_os_str()]))
             .args(if options.contains(&"--grpc") { &[][..] } else { &["--grpc", "127.0.0.1:0"] })
+            .args(if options.contains(&"--calendar") { &[][..] } else { &["--calendar", "127.0.0.1:0"] })
             .args(["--metrics", "127.0.0.1:0", "--json"])
             .args(options)
             .env_clear()
@@ -99,6 +102,7 @@ impl Node {
                     ready[field].as_str().unwrap_or_else(|| panic!("{field}: {line}")).to_owned()
                 };
                 let url = format!("http://{}", text("grpc"));
+                let calendar = ready["calendar"].as_str().map(str::to_owned);
                 let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
                 Ok(Self {
                     others: Vec::new(),
@@ -108,6 +112,7 @@ impl Node {
                     url,
                     metrics,
                     verifier_key,
+                    calendar,
                 })
             }
             Err(RecvTimeoutError::Disconnected) => {
