@@ -139,10 +139,13 @@ impl Anchoring {
         let signer = SeedSigner::new(&seed, &identity, purpose)?;
         let path = wallet_dir(config)?.join(wallet_file(config));
         let wallet_config = WalletConfig { path, birthday: config.anchor.birthday };
-        let wallet = {
+        let mut wallet = {
             let account = signer.account();
             tokio::task::spawn_blocking(move || Wallet::open(&wallet_config, identity, &account)).await??
         };
+        if let Some((chain, ..)) = &private {
+            fund(chain, &mut wallet).await.context("the private chain gives the wallet no coins")?;
+        }
         let parts = ChainParts {
             chain,
             wallet,
@@ -164,6 +167,11 @@ impl Anchoring {
             server
         });
         Ok(Some(Self { service, grpc, rpc }))
+    }
+
+    /// For who shows how the chain fares.
+    pub(crate) fn handle(&self) -> ChainHandle {
+        self.service.handle()
     }
 
     pub(crate) fn grpc(&self) -> ChainGrpc {
@@ -216,7 +224,7 @@ fn nobody() -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&WPubkeyHash::all_zeros())
 }
 
-/// First gives the wallet coins, once; then mines while an anchor waits for a block.
+/// Mines while an anchor waits for a block.
 async fn mine(
     chain: RegtestChain,
     handle: ChainHandle,
@@ -226,14 +234,6 @@ async fn mine(
     stop: CancellationToken,
 ) {
     let work = async {
-        loop {
-            match fund(&chain, &handle).await {
-                Ok(()) => break,
-                Err(error) => health.degraded(PART, format!("the wallet gets no coins: {error:#}")),
-            }
-            clock.sleep_ms(1_000).await;
-        }
-        health.well(PART);
         while mine_ms > 0 {
             clock.sleep_ms(mine_ms).await;
             let waits = handle.anchorer().is_some_and(|anchorer| {
@@ -254,13 +254,12 @@ async fn mine(
     }
 }
 
-/// Continues where a crash may have left it: the first blocks pay the wallet, those after them nobody.
-async fn fund(chain: &RegtestChain, handle: &ChainHandle) -> anyhow::Result<()> {
+/// Once, at the first start: the first blocks pay the wallet, those after them nobody. Goes on where a crash left it.
+async fn fund(chain: &RegtestChain, wallet: &mut Wallet) -> anyhow::Result<()> {
     let height = chain.tip().await?.height;
     let missing = COINS.saturating_sub(height);
     if missing > 0 {
-        let script = handle.script().await?;
-        chain.mine(missing, script).await?;
+        chain.mine(missing, wallet.script()?).await?;
     }
     let missing = (COINS + MATURE).saturating_sub(height.max(COINS));
     if missing > 0 {

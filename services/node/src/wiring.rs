@@ -121,6 +121,9 @@ impl Node {
             }
             None => None,
         };
+        if let Some((stamps, anchoring)) = stamps.as_ref().zip(anchoring.as_ref()) {
+            stamps.show_chain(anchoring.handle());
+        }
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
