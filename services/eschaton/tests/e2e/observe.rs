@@ -17,6 +17,7 @@ use crate::kit::money::{Mint, key, outpoint, pay, stranger};
 use crate::kit::node::Node;
 use crate::kit::rpc::Rpc;
 use crate::kit::until;
+use crate::stamps::{ask, digest, post};
 
 async fn reflect(rpc: &Rpc, question: MessageRequest) -> MessageResponse {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
@@ -42,6 +43,7 @@ async fn reflection_lists_every_service_and_health_says_serving() {
         "eschaton.query.v1.Query",
         "eschaton.proofs.v1.Proofs",
         "eschaton.dev.v1.Faucet",
+        "eschaton.timestamp.v1.Timestamps",
         "grpc.health.v1.Health",
     ] {
         assert!(names.contains(service), "{service} is not in {names:?}");
@@ -83,12 +85,20 @@ async fn a_payment_and_a_proof_move_every_named_metric() {
     })
     .await;
 
+    let calendar = node.calendar.clone().unwrap();
+    assert!(ask(&calendar, &post(&digest(1))).0.starts_with("http/1.1 200 "));
+
     let named = named();
     assert!(named.len() >= 12, "names are missing: {named:?}");
     let text = node.scrape();
     for name in &named {
         // Counted when something goes wrong, and here nothing does.
-        let trouble = ["eschaton_worker_repeated_records_total", "eschaton_worker_store_retries_total"];
+        let trouble = [
+            "eschaton_worker_repeated_records_total",
+            "eschaton_worker_store_retries_total",
+            "eschaton_stamps_refused_total",
+            "eschaton_calendar_turned_away_total",
+        ];
         let shown = text.lines().any(|line| line.starts_with(name.as_str()));
         assert_eq!(shown, !trouble.contains(&name.as_str()), "{name} in\n{text}");
         assert!(!shown || text.contains(&format!("# TYPE {name} ")), "{name} has no type");

@@ -22,7 +22,7 @@ fn connect(calendar: &str) -> TcpStream {
     connection
 }
 
-fn post(body: &[u8]) -> Vec<u8> {
+pub(crate) fn post(body: &[u8]) -> Vec<u8> {
     let head = format!("POST /digest HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
@@ -50,13 +50,13 @@ fn read(connection: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-fn ask(calendar: &str, request: &[u8]) -> (String, Vec<u8>) {
+pub(crate) fn ask(calendar: &str, request: &[u8]) -> (String, Vec<u8>) {
     let mut connection = connect(calendar);
     connection.write_all(request).unwrap();
     read(&mut connection).unwrap()
 }
 
-fn digest(number: u32) -> [u8; 32] {
+pub(crate) fn digest(number: u32) -> [u8; 32] {
     let mut digest = [0x5a; 32];
     digest[..4].copy_from_slice(&number.to_be_bytes());
     digest

@@ -174,7 +174,7 @@ fn refusal() -> String {
 
 async fn talk(connection: TcpStream, parts: Arc<Parts>, stop: CancellationToken) {
     let _ = connection.set_nodelay(true);
-    let limits = parts.limits;
+    let (limits, clock) = (parts.limits, parts.ports.clock.clone());
     let service = service_fn(move |request| {
         let parts = parts.clone();
         async move { Ok::<_, std::convert::Infallible>(routes::answer(request, &parts).await) }
@@ -187,7 +187,7 @@ async fn talk(connection: TcpStream, parts: Arc<Parts>, stop: CancellationToken)
         .keep_alive(true)
         .serve_connection(TokioIo::new(connection), service);
     let mut served = std::pin::pin!(served);
-    let life = std::pin::pin!(tokio::time::sleep(Duration::from_millis(limits.connection_ms)));
+    let life = clock.sleep_ms(limits.connection_ms);
     let ended = tokio::select! {
         ended = &mut served => ended,
         () = async { tokio::select! { () = life => {}, () = stop.cancelled() => {} } } => {
