@@ -46,6 +46,12 @@ pub(crate) async fn ordinary(bench: &dyn Bench) {
     life.is_well().await;
     // A second one while the first is under way.
     world.stamp(&life).await;
+    // An interval of each shard for each stamp; before they are all here, there is more to sign.
+    life.until("gathered", |anchorer| {
+        let planned: u32 = anchorer.anchors().map(|anchor| anchor.count).sum();
+        planned + anchorer.waiting().0 == 4
+    })
+    .await;
     let seen = life.under_way().await;
     assert!(seen.anchors().filter(|anchor| anchor.block.is_none()).count() >= 2);
     life.end().await;
