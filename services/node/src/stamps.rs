@@ -127,9 +127,12 @@ impl Stamps {
                 let note = latest.borrow_and_update().as_ref().map(|checkpoint| checkpoint.note().clone());
                 let Some(note) = note else { continue };
                 let (intake, digest) = (intake.clone(), Bytes::copy_from_slice(&Sha256::digest(&note)));
+                let stop = stop.clone();
                 // The next checkpoint does not wait for this one's interval.
                 tokio::spawn(async move {
-                    if let Err(error) = intake.stamp(digest).await {
+                    if let Err(error) = intake.stamp(digest).await
+                        && !stop.is_cancelled()
+                    {
                         tracing::warn!(%error, "a checkpoint was not timestamped; the next one covers it");
                     }
                 });
