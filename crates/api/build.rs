@@ -17,6 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "eschaton/proofs/v1/proofs.proto",
         "eschaton/dev/v1/dev.proto",
         "eschaton/timestamp/v1/timestamp.proto",
+        "eschaton/anchor/v1/anchor.proto",
+        "eschaton/chain/v1/chain.proto",
     ]
     .map(|file| root.join(file));
     let descriptors = protox::compile(&files, [root])?;

@@ -6,8 +6,8 @@ mod generated {
 }
 
 pub use generated::eschaton::{
-    dev::v1 as dev, ingress::v1 as ingress, proofs::v1 as proofs, query::v1 as query,
-    timestamp::v1 as timestamp,
+    anchor::v1 as anchor, chain::v1 as chain, dev::v1 as dev, ingress::v1 as ingress, proofs::v1 as proofs,
+    query::v1 as query, timestamp::v1 as timestamp,
 };
 
 /// All services' descriptors, for gRPC reflection.

@@ -1,6 +1,7 @@
 //! A node over gRPC: bounded in time and size, and patient where the node asks for it.
 
 mod answer;
+mod chain;
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::retry::Backoff;
 
 pub use answer::{Decided, OutputRow, Submitted, TransactionRow};
+pub use chain::{BeaconBlock, InBlock};
 
 /// Where a node listens unless said otherwise.
 pub const ENDPOINT: &str = "http://127.0.0.1:7373";

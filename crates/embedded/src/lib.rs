@@ -22,5 +22,5 @@ pub use log::{
     APPEND_BYTES_MAX, EmbeddedLog, GROUP_NAME_BYTES_MAX, LogImport, LogOptions, OWNERS_MAX, OpenReport,
 };
 pub use rng::OsRng;
-pub use signer::{FileSigner, SignerOpenError};
+pub use signer::{FileSigner, SignerOpenError, open_seed};
 pub use store::{EmbeddedStore, StoreOptions};

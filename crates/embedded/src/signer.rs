@@ -53,31 +53,37 @@ pub struct FileSigner(SigningKey);
 impl FileSigner {
     /// Reads the key; makes and writes one from `rng` if there is no such file.
     pub fn open(path: &Path, rng: &dyn Rng) -> Result<Self, SignerOpenError> {
-        match File::open(path) {
-            Ok(file) => Self::read(path, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(path, rng)?;
-                let file = File::open(path).map_err(failed(path, "open it"))?;
-                Self::read(path, file)
-            }
-            Err(error) => Err(failed(path, "open it")(error)),
-        }
+        Ok(Self(SigningKey::from_bytes(&*open_seed(path, rng)?)))
     }
+}
 
-    fn read(path: &Path, file: File) -> Result<Self, SignerOpenError> {
-        let mode = file.metadata().map_err(failed(path, "see its mode"))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(SignerOpenError::Readable { path: path.to_owned(), mode });
+/// Reads a 32-byte secret from a file that only its owner may read: 64 hexadecimal digits and a newline. Makes and
+/// writes one from `rng` if there is no such file.
+pub fn open_seed(path: &Path, rng: &dyn Rng) -> Result<Zeroizing<[u8; 32]>, SignerOpenError> {
+    match File::open(path) {
+        Ok(file) => read(path, file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path, rng)?;
+            let file = File::open(path).map_err(failed(path, "open it"))?;
+            read(path, file)
         }
-        let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES + 1));
-        let limit = u64::try_from(KEY_FILE_BYTES + 1).unwrap_or(u64::MAX);
-        file.take(limit).read_to_end(&mut text).map_err(failed(path, "read it"))?;
-        let mut seed = Zeroizing::new([0_u8; 32]);
-        let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-        hex::decode_to_slice(digits, &mut *seed)
-            .map_err(|_| SignerOpenError::Malformed { path: path.to_owned() })?;
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        Err(error) => Err(failed(path, "open it")(error)),
     }
+}
+
+fn read(path: &Path, file: File) -> Result<Zeroizing<[u8; 32]>, SignerOpenError> {
+    let mode = file.metadata().map_err(failed(path, "see its mode"))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SignerOpenError::Readable { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES + 1));
+    let limit = u64::try_from(KEY_FILE_BYTES + 1).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut text).map_err(failed(path, "read it"))?;
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    hex::decode_to_slice(digits, &mut *seed)
+        .map_err(|_| SignerOpenError::Malformed { path: path.to_owned() })?;
+    Ok(seed)
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@
 mod error;
 mod follow;
 mod locator;
+mod signer;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use bitcoin::{Block, BlockHash, FeeRate, OutPoint, Transaction, Txid};
 pub use error::{ChainError, ChainState, RejectClass};
 pub use follow::{ChainEvent, Follower, Rescan, follow, locate, rescan};
 pub use locator::{LOCATOR_BYTES_MAX, Locator, LocatorError};
+pub use signer::{Account, ChainSigner, Purpose};
 
 /// The most headers that one call gives.
 pub const HEADERS_MAX: u32 = 2_000;

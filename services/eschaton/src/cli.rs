@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "cluster")]
 use crate::commands::cluster;
-use crate::commands::{checkpoint, config, pay, prove, stamp, status, transfer, tx, verify, wallet};
+use crate::commands::{
+    anchor, chain, checkpoint, config, pay, prove, stamp, status, transfer, tx, verify, wallet,
+};
 use crate::run;
 use crate::session::NodeArgs;
 
@@ -66,6 +68,12 @@ pub(crate) enum ClientTask {
     Prove(prove::ProveCommand),
     /// Fetch and check a checkpoint, the latest or by number
     Checkpoint(checkpoint::CheckpointArgs),
+    /// The wallet that pays for anchors, and the anchors themselves
+    Anchor(anchor::AnchorCommand),
+    /// Hashes of recent blocks: data that includes one existed after it
+    Beacon(chain::BeaconArgs),
+    /// The chain that carries the anchors
+    Chain(chain::ChainCommand),
     /// Timestamp files: a standard .ots proof beside each
     Stamp(stamp::StampArgs),
     /// What the node is and how it fares
@@ -125,6 +133,13 @@ mod tests {
             "eschaton verify consistency --proof p.bin".to_owned(),
             "eschaton checkpoint".to_owned(),
             "eschaton checkpoint 3 --json".to_owned(),
+            "eschaton anchor address --new".to_owned(),
+            "eschaton anchor balance --json".to_owned(),
+            "eschaton anchor list".to_owned(),
+            "eschaton anchor bump 3 --fee 12.5".to_owned(),
+            "eschaton beacon --blocks 3 --json".to_owned(),
+            "eschaton chain mine 6".to_owned(),
+            "eschaton run --data-dir d --bitcoin-rpc http://u:p@127.0.0.1:8332 --chain bitcoin --anchor-fee-cap 50".to_owned(),
             "eschaton stamp a.pdf ./papers --json".to_owned(),
             "eschaton status".to_owned(),
             "eschaton run --service merkle-prover,query --config c.toml --grpc 127.0.0.1:0 --json".to_owned(),

@@ -74,6 +74,7 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
             "network": network.name(),
             "services": config.services,
             "verifier_key": node.verifier_key(),
+            "bitcoin_rpc": node.bitcoin_rpc().map(|address| format!("http://{address}")),
         });
         if let Some(calendar) = node.calendar() {
             ready["calendar"] = calendar.into();
@@ -98,6 +99,12 @@ fn announce(json: bool, node: &Node, metrics: SocketAddr, config: &NodeConfig) -
             writeln!(out, "  calendar {calendar}   (ots stamp -c {calendar} -m 1 FILE)")?;
         }
         writeln!(out, "  key      {}", node.verifier_key())?;
+        if let Some(address) = node.bitcoin_rpc() {
+            writeln!(
+                out,
+                "  chain    http://{address}   (a private Bitcoin chain for anchors; its coins are worth nothing)"
+            )?;
+        }
         if !config.services.is_all() {
             return Ok(out.flush()?);
         }

@@ -62,6 +62,39 @@ pub(crate) struct SettingsArgs {
     /// Shortest time between two checkpoints in milliseconds, 10 to 60000 [default: 100]
     #[arg(long)]
     checkpoint_ms: Option<String>,
+    /// Node of the chain that carries anchors: http://user:password@host:port; bitcoin_rpc_file or
+    /// --bitcoin-rpc-cookie keep the login off the command line [default: on dev a private chain in this process]
+    #[arg(long, value_name = "URL")]
+    bitcoin_rpc: Option<String>,
+    /// File with that node's login, user:password: its cookie, or a secret
+    #[arg(long, value_name = "FILE")]
+    bitcoin_rpc_cookie: Option<String>,
+    /// Which chain that is: bitcoin, bitcoin-testnet3, bitcoin-testnet4, bitcoin-regtest, litecoin,
+    /// litecoin-testnet4, litecoin-regtest [default: by --network]
+    #[arg(long, value_name = "NAME")]
+    chain: Option<String>,
+    /// Address at which a private chain answers JSON-RPC [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDRESS")]
+    chain_rpc: Option<String>,
+    /// How often a private chain mines while an anchor waits for a block, in milliseconds; 0 on demand alone
+    /// [default: 10000]
+    #[arg(long)]
+    mine_ms: Option<String>,
+    /// Least time between two anchors in milliseconds [default: 600000, on a private chain 5000]
+    #[arg(long)]
+    anchor_interval_ms: Option<String>,
+    /// Blocks within which an anchor should confirm, 1 to 1008 [default: 6]
+    #[arg(long)]
+    anchor_fee_target: Option<String>,
+    /// Most that an anchor pays, satoshi for a virtual byte, 1 to 5000 [default: 100]
+    #[arg(long)]
+    anchor_fee_cap: Option<String>,
+    /// Blocks after which an anchor is final, 1 to 100 [default: 6]
+    #[arg(long)]
+    anchor_confirmations: Option<String>,
+    /// Height below which nobody paid the anchors' wallet [default: 0]
+    #[arg(long)]
+    wallet_birthday: Option<String>,
     /// Collector of traces (OTLP over gRPC), for example http://127.0.0.1:4317; off unless given
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     otlp: Option<String>,
@@ -97,6 +130,16 @@ impl SettingsArgs {
             ("origin", &self.origin),
             ("undecided_max", &self.undecided_max),
             ("checkpoint_ms", &self.checkpoint_ms),
+            ("bitcoin_rpc", &self.bitcoin_rpc),
+            ("bitcoin_rpc_cookie", &self.bitcoin_rpc_cookie),
+            ("chain", &self.chain),
+            ("chain_rpc", &self.chain_rpc),
+            ("mine_ms", &self.mine_ms),
+            ("anchor_interval_ms", &self.anchor_interval_ms),
+            ("anchor_fee_target", &self.anchor_fee_target),
+            ("anchor_fee_cap", &self.anchor_fee_cap),
+            ("anchor_confirmations", &self.anchor_confirmations),
+            ("wallet_birthday", &self.wallet_birthday),
             ("otlp", &self.otlp),
             ("trace_one_in", &self.trace_one_in),
             ("log", &self.log),

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "eschaton-chain",
         "eschaton-regtest",
     ],
-    &["eschaton-kit"],
+    &["eschaton-kit", "eschaton-onchain"],
     &["conflict-resolver", "gossip-ingress", "merkle-prover", "timestamp-aggregator"],
     &["eschaton-node", "eschaton-sim"],
     &["eschaton", "eschaton-loadtest"],
@@ -65,6 +65,7 @@ const ADAPTERS: &[&str] =
 /// The only sources outside those packages and tests that may name them: who opens them, and the settings, which
 /// hold theirs.
 const WIRING: &[&str] = &[
+    "services/node/src/anchoring.rs",
     "services/node/src/check.rs",
     "services/node/src/cluster.rs",
     "services/node/src/config.rs",

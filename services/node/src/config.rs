@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use eschaton_types::{Address, Network};
 
+use crate::anchoring::{AnchorConfig, ChainSource};
 use crate::services::{Service, Services};
 
 /// On what a node runs.
@@ -61,6 +62,8 @@ pub struct NodeConfig {
     pub engines_wait_s: u64,
     /// Rows that each shard's resolver remembers, bytes. The embedded store has a cache of its own.
     pub shard_cache_bytes: usize,
+    /// The chain under the timestamps.
+    pub anchor: AnchorConfig,
 }
 
 impl NodeConfig {
@@ -84,6 +87,7 @@ impl NodeConfig {
             checkpoint_ms: 100,
             engines_wait_s: 600,
             shard_cache_bytes: 0,
+            anchor: AnchorConfig::default(),
         }
     }
 
@@ -99,6 +103,12 @@ impl NodeConfig {
         }
         if self.services.has(Service::MerkleProver) {
             return Some("service merkle-prover signs checkpoints with node.key");
+        }
+        if self.services.has(Service::TimestampAggregator) && !matches!(self.anchor.chain, ChainSource::None)
+        {
+            return Some(
+                "service timestamp-aggregator pays for anchors with wallet.key when bitcoin_rpc is set",
+            );
         }
         let issues = self.network == Network::Dev && self.native_issuer.is_none();
         (issues && self.services.has(Service::GossipIngress))

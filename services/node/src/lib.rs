@@ -1,6 +1,7 @@
 //! A node's process: its settings, its services on the adapters that the settings name, its gRPC server.
-//! `wiring`, the offline `check` and `transfer/engines` are the only files that open adapters.
+//! `wiring`, `anchoring`, the offline `check` and `transfer/engines` are the only files that open adapters.
 
+mod anchoring;
 mod caught_up;
 mod check;
 #[cfg(feature = "cluster")]
@@ -19,6 +20,7 @@ mod stamps;
 mod transfer;
 mod wiring;
 
+pub use anchoring::{AnchorConfig, ChainSource};
 pub use check::{
     CheckReport, Difference, How, StateReport, check, check_engines, rebuild_trees, verify_state,
 };

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use eschaton_api::anchor::anchors_server::AnchorsServer;
+use eschaton_api::chain::chain_server::ChainServer;
 use eschaton_api::dev::faucet_server::FaucetServer;
 use eschaton_api::ingress::ingress_server::IngressServer;
 use eschaton_api::proofs::proofs_server::ProofsServer;
@@ -11,6 +13,7 @@ use eschaton_kit::Health;
 use gossip_ingress::IngressService;
 use merkle_prover::ProofsService;
 use timestamp_aggregator::TimestampsService;
+use timestamp_aggregator::chain::ChainGrpc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -35,6 +38,8 @@ pub(crate) struct Services {
     pub(crate) proofs: Proofs,
     /// On a development network.
     pub(crate) faucet: Option<Faucet>,
+    /// Where the anchors' chain is looked at.
+    pub(crate) chain: Option<ChainGrpc>,
     pub(crate) timestamps: Option<TimestampsService>,
 }
 
@@ -104,6 +109,8 @@ pub(crate) async fn serve(
         .add_optional_service(here)
         .add_optional_service(anywhere)
         .add_optional_service(services.faucet.map(FaucetServer::new))
+        .add_optional_service(services.chain.clone().map(AnchorsServer::new))
+        .add_optional_service(services.chain.map(ChainServer::new))
         .add_optional_service(timestamps);
     let router = match reflection() {
         Ok(reflection) => router.add_service(reflection),

@@ -8,11 +8,13 @@ mod layers;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use eschaton_chain::{ChainKind, ConfigError, Credentials, RpcConfig};
 use eschaton_types::{Address, Network};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use layers::{Layers, Source};
 
+use crate::anchoring::{AnchorConfig, ChainSource};
 use crate::config::{Engines, NodeConfig};
 use crate::services::Services;
 
@@ -59,6 +61,27 @@ pub struct Settings {
     pub engines_wait_s: u64,
     /// In a cluster: memory in which the resolver of each shard keeps rows that it wrote, MiB, 0 to 4,096.
     pub shard_cache_mib: u64,
+    /// Node of the chain that carries anchors: `http://[user:password@]host:port`. Without one a node on network dev with
+    /// embedded engines has a private Bitcoin chain in its own process, and others anchor nothing.
+    pub bitcoin_rpc: Option<String>,
+    /// File with the login of that node, `user:password`: its cookie, or a secret. Read again when the node refuses it.
+    pub bitcoin_rpc_cookie: Option<PathBuf>,
+    /// Which chain that is: `bitcoin`, `litecoin`, or one of their others; by the ledger's network unless given.
+    pub chain: Option<String>,
+    /// Address at which a private chain answers JSON-RPC; port 0 picks a free one.
+    pub chain_rpc: SocketAddr,
+    /// How often a private chain mines while an anchor waits for a block, ms, at most 3,600,000; 0 on demand alone.
+    pub mine_ms: u64,
+    /// Least time between two anchors, ms, 1 to 86,400,000; 600,000 unless given, 5,000 on a private chain.
+    pub anchor_interval_ms: Option<u64>,
+    /// Blocks within which an anchor should confirm, 1 to 1,008.
+    pub anchor_fee_target: u16,
+    /// Most that an anchor pays, satoshi for a virtual byte, 1 to 5,000.
+    pub anchor_fee_cap: u64,
+    /// Blocks after which an anchor is final, its own included, 1 to 100.
+    pub anchor_confirmations: u32,
+    /// Height below which nobody paid the anchors' wallet; a wallet without file reads the chain from there.
+    pub wallet_birthday: u32,
     /// Collector of traces (OTLP over gRPC); none unless given.
     pub otlp: Option<String>,
     /// Trace every n-th submission; 0 only those whose caller asks for it.
@@ -93,6 +116,16 @@ impl Default for Settings {
             checkpoint_ms: 100,
             engines_wait_s: 600,
             shard_cache_mib: 16,
+            bitcoin_rpc: None,
+            bitcoin_rpc_cookie: None,
+            chain: None,
+            chain_rpc: SocketAddr::from(([127, 0, 0, 1], 0)),
+            mine_ms: 10_000,
+            anchor_interval_ms: None,
+            anchor_fee_target: 6,
+            anchor_fee_cap: 100,
+            anchor_confirmations: 6,
+            wallet_birthday: 0,
             otlp: None,
             trace_one_in: 0,
             log: "warn".to_owned(),
@@ -149,6 +182,11 @@ impl Settings {
             ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
             ("engines_wait_s", self.engines_wait_s, 0, 86_400),
             ("shard_cache_mib", self.shard_cache_mib, 0, 4_096),
+            ("mine_ms", self.mine_ms, 0, 3_600_000),
+            ("anchor_interval_ms", self.anchor_interval_ms.unwrap_or(1), 1, 86_400_000),
+            ("anchor_fee_target", u64::from(self.anchor_fee_target), 1, 1_008),
+            ("anchor_fee_cap", self.anchor_fee_cap, 1, 5_000),
+            ("anchor_confirmations", u64::from(self.anchor_confirmations), 1, 100),
         ] {
             if !(least..=most).contains(&value) {
                 wrong.push(layers.wrong(key, format!("it must be {least} to {most}")));
@@ -175,14 +213,16 @@ impl Settings {
             wrong.push(layers.wrong("calendar_url", problem));
         }
         let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
+        let chain = self.chain_source(engines.as_ref(), layers).map_err(|error| wrong.push(error)).ok();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
         let shard_cache_mib = match &engines {
             Some(Engines::Embedded { .. }) | None => 0,
             #[cfg(feature = "cluster")]
             Some(Engines::Cluster { .. }) => usize::try_from(self.shard_cache_mib).unwrap_or(0),
         };
-        match engines {
-            Some(engines) if wrong.is_empty() => Ok(NodeConfig {
+        match engines.zip(chain) {
+            Some((engines, chain)) if wrong.is_empty() => Ok(NodeConfig {
+                anchor: self.anchor(chain),
                 services: self.services.clone(),
                 engines,
                 keys_dir,
@@ -202,6 +242,56 @@ impl Settings {
                 shard_cache_bytes: shard_cache_mib << 20,
             }),
             _ => Err(wrong),
+        }
+    }
+
+    /// The chain that carries anchors.
+    fn chain_source(&self, engines: Option<&Engines>, layers: &Layers) -> Result<ChainSource, SettingError> {
+        let Some(url) = &self.bitcoin_rpc else {
+            for (key, set) in
+                [("bitcoin_rpc_cookie", self.bitcoin_rpc_cookie.is_some()), ("chain", self.chain.is_some())]
+            {
+                if set {
+                    return Err(
+                        layers.wrong(key, "it says nothing without a node; set bitcoin_rpc".to_owned())
+                    );
+                }
+            }
+            let embedded = matches!(engines, Some(Engines::Embedded { .. }));
+            return Ok(match embedded && self.network == Network::Dev {
+                true => ChainSource::Embedded { rpc: self.chain_rpc, mine_ms: self.mine_ms },
+                false => ChainSource::None,
+            });
+        };
+        let kind = match (&self.chain, self.network) {
+            (Some(name), _) => {
+                name.parse().map_err(|error: ConfigError| layers.wrong("chain", error.to_string()))?
+            }
+            (None, Network::Main) => ChainKind::Bitcoin,
+            (None, Network::Test) => ChainKind::BitcoinTestnet4,
+            (None, Network::Dev) => ChainKind::BitcoinRegtest,
+        };
+        let mut rpc =
+            RpcConfig::new(kind, url).map_err(|error| layers.wrong("bitcoin_rpc", error.to_string()))?;
+        if let Some(path) = &self.bitcoin_rpc_cookie {
+            if !matches!(rpc.credentials, Credentials::None) {
+                let twice = "bitcoin_rpc has a login as well; leave one of them out";
+                return Err(layers.wrong("bitcoin_rpc_cookie", twice.to_owned()));
+            }
+            rpc.credentials = Credentials::File(path.clone());
+        }
+        Ok(ChainSource::Node(Box::new(rpc)))
+    }
+
+    fn anchor(&self, chain: ChainSource) -> AnchorConfig {
+        let usual_ms = if matches!(chain, ChainSource::Embedded { .. }) { 5_000 } else { 600_000 };
+        AnchorConfig {
+            chain,
+            interval_ms: self.anchor_interval_ms.unwrap_or(usual_ms),
+            fee_target: self.anchor_fee_target,
+            fee_cap_sat_per_kvb: self.anchor_fee_cap.saturating_mul(1_000),
+            confirmations: self.anchor_confirmations,
+            birthday: self.wallet_birthday,
         }
     }
 

@@ -1,16 +1,18 @@
 //! Timestamps in this process: workers, intake, look-up and calendar, put together.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use bytes::Bytes;
 use eschaton_kit::{Health, Ports};
-use eschaton_ots::{CalendarUri, Chain};
+use eschaton_ots::CalendarUri;
 use eschaton_proof::SignedCheckpoint;
 use sha2::{Digest, Sha256};
+use timestamp_aggregator::chain::ChainHandle;
 use timestamp_aggregator::{
-    Aggregator, AggregatorConfig, Calendar, CalendarLimits, Intake, IntakeLimits, Lookup, TimestampsService,
-    listen,
+    Aggregator, AggregatorConfig, Calendar, CalendarLimits, ChainReport, ChainStatus, Intake, IntakeLimits,
+    Lookup, TimestampsService, listen,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -55,6 +57,24 @@ pub(crate) struct Stamps {
     service: TimestampsService,
     intake: Intake,
     url: String,
+    chain: Arc<Late>,
+}
+
+/// The chain's part starts after the calendar, which shows it.
+#[derive(Default)]
+struct Late(OnceLock<ChainHandle>);
+
+impl ChainStatus for Late {
+    fn report(&self) -> ChainReport {
+        let Some(status) = self.0.get().map(ChainHandle::status) else { return ChainReport::default() };
+        let height = status.tip.map_or(0, |tip| tip.height);
+        let balance = status.balance;
+        ChainReport {
+            node: Some(status.problem.unwrap_or_else(|| format!("well, at height {height}"))),
+            balance_sat: Some(balance.free_sat.saturating_add(balance.reserved_sat)),
+            ..ChainReport::default()
+        }
+    }
 }
 
 impl Stamps {
@@ -66,19 +86,29 @@ impl Stamps {
         health: &Health,
         (stop_serving, stop_working): (&CancellationToken, &CancellationToken),
     ) -> anyhow::Result<Self> {
-        let aggregating = AggregatorConfig::new(config.shards);
+        let aggregating = AggregatorConfig {
+            anchorer: config.anchor.anchorer(config.shards),
+            ..AggregatorConfig::new(config.shards)
+        };
         let address = listener.local_addr()?;
         let url = config.calendar_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let uri = uri(&url).map_err(|problem| anyhow::anyhow!("calendar_url is {url}: {problem}"))?;
         let limits = IntakeLimits::default();
         let intake = Intake::start(config.shards, &uri, limits, ports, health, stop_working).await?;
         let aggregator = Aggregator::start(&aggregating, ports, health, stop_working);
-        let lookup = Lookup::new(ports, &aggregating, uri, Chain::Bitcoin);
+        let lookup = Lookup::new(ports, &aggregating, uri, config.anchor.attests());
         let service = TimestampsService::new(intake.clone(), lookup.clone(), ports);
         let answers = (intake.clone(), lookup, aggregator.anchors());
         let limits = CalendarLimits::default();
-        let calendar = Calendar::start(listener, limits, answers, None, ports, stop_serving);
-        Ok(Self { aggregator, calendar, service, intake, url })
+        let chain = Arc::new(Late::default());
+        let calendar = Calendar::start(listener, limits, answers, Some(chain.clone()), ports, stop_serving);
+        Ok(Self { aggregator, calendar, service, intake, url, chain })
+    }
+
+    /// The status page shows the chain from now on.
+    pub(crate) fn show_chain(&self, handle: ChainHandle) {
+        // It is set once, at the start.
+        let _ = self.chain.0.set(handle);
     }
 
     /// Timestamps every checkpoint that is shown, by the SHA-256 of its signed note, until `stop`.
@@ -105,6 +135,11 @@ impl Stamps {
                 });
             }
         });
+    }
+
+    /// The workers, for the part that talks to a chain.
+    pub(crate) fn aggregator(&self) -> &Aggregator {
+        &self.aggregator
     }
 
     /// gRPC.

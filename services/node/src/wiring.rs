@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::anchoring::Anchoring;
 use crate::config::{Engines, NodeConfig};
 use crate::query::Query;
 use crate::services::Service;
@@ -43,6 +44,7 @@ pub struct Node {
     resolver: Option<Resolver>,
     prover: Option<Prover>,
     stamps: Option<Stamps>,
+    anchoring: Option<Anchoring>,
     store: Arc<dyn Store>,
 }
 
@@ -117,6 +119,15 @@ impl Node {
         if let Some((stamps, prover)) = stamps.as_ref().zip(prover.as_ref()) {
             stamps.stamp_checkpoints(prover.latest(), stop_working.clone());
         }
+        let anchoring = match &stamps {
+            Some(stamps) => {
+                Anchoring::start(&config, &ports, stamps.aggregator(), &health, &stop_working).await?
+            }
+            None => None,
+        };
+        if let Some((stamps, anchoring)) = stamps.as_ref().zip(anchoring.as_ref()) {
+            stamps.show_chain(anchoring.handle());
+        }
         let ingress_config = IngressConfig {
             undecided_max: config.undecided_max,
             trace_one_in: config.trace_one_in,
@@ -152,6 +163,7 @@ impl Node {
             query,
             proofs,
             faucet,
+            chain: anchoring.as_ref().map(Anchoring::grpc),
             timestamps: stamps.as_ref().map(Stamps::service),
         };
         if !matches!(config.engines, Engines::Embedded { .. }) {
@@ -178,6 +190,7 @@ impl Node {
             resolver,
             prover,
             stamps,
+            anchoring,
             store,
         })
     }
@@ -185,6 +198,11 @@ impl Node {
     /// Where it serves.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc
+    }
+
+    /// Where its private chain answers JSON-RPC, if it has one.
+    pub fn bitcoin_rpc(&self) -> Option<SocketAddr> {
+        self.anchoring.as_ref().and_then(Anchoring::rpc)
     }
 
     /// The timestamps' calendar as its clients know it, if this process has one.
@@ -227,6 +245,9 @@ impl Node {
             }
             if let Some(prover) = self.prover {
                 prover.join().await;
+            }
+            if let Some(anchoring) = self.anchoring {
+                anchoring.join().await;
             }
             if let Some(aggregator) = aggregator {
                 aggregator.join().await;

@@ -182,10 +182,6 @@ impl Timestamps for TimestampsService {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
-
-    async fn get_beacon(&self, _: Request<pb::GetBeaconRequest>) -> Result<Response<pb::Beacon>, Status> {
-        Err(Status::unimplemented("this node follows no chain"))
-    }
 }
 
 impl TimestampsService {

@@ -7,6 +7,7 @@
 
 mod anchorer;
 mod calendar;
+pub mod chain;
 mod config;
 mod grpc;
 mod intake;

@@ -113,7 +113,10 @@ impl Anchorer {
             seen: false,
             conflict_height: None,
         };
+        let dead = self.dead();
+        let mut again = false;
         if let Some(anchor) = self.anchors.get_mut(&number) {
+            again = !anchor.attempts.is_empty() && live(anchor, &dead).is_empty();
             anchor.attempts.push(attempt);
             anchor.wished_sat_per_kvb = 0;
         }
@@ -121,6 +124,9 @@ impl Anchorer {
             self.write(number, out);
         }
         out.events.push(about(number, AnchorChange::Signed, &txid, 0));
+        if again {
+            out.events.push(about(number, AnchorChange::Reanchored, &txid, 0));
+        }
     }
 
     /// The transaction, if it may stand for the anchor; none if it is there already.

@@ -25,9 +25,17 @@ fn nothing_breaks_in_any_seed() {
     }
     println!("{seen:?}");
     // A model in which nothing happens would say nothing.
-    for what in
-        ["conflict", "dropped", "final", "interval again", "refused", "reorganised", "replace", "theft"]
-    {
+    for what in [
+        "conflict",
+        "dropped",
+        "final",
+        "interval again",
+        "reanchored",
+        "refused",
+        "reorganised",
+        "replace",
+        "theft",
+    ] {
         assert!(seen.get(what).is_some_and(|count| *count > 20), "{what}: {seen:?}");
     }
 }

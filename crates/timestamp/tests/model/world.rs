@@ -166,6 +166,7 @@ impl World {
                     return Err(("final", format!("anchor {} was final and is not", event.anchor)));
                 }
                 AnchorChange::Reorganised => self.saw("reorganised"),
+                AnchorChange::Reanchored => self.saw("reanchored"),
                 AnchorChange::Refused => self.saw("refused"),
                 AnchorChange::Confirmed => self.saw("confirmed"),
                 _ => {}

@@ -1,6 +1,8 @@
 //! One module for each command.
 
+pub(crate) mod anchor;
 mod bar;
+pub(crate) mod chain;
 pub(crate) mod checkpoint;
 #[cfg(feature = "cluster")]
 pub(crate) mod cluster;
@@ -28,6 +30,9 @@ pub(crate) async fn perform(task: ClientTask, session: &Session) -> anyhow::Resu
         ClientTask::Tx(command) => tx::perform(command, session).await,
         ClientTask::Prove(command) => prove::perform(command, session).await,
         ClientTask::Checkpoint(args) => checkpoint::perform(args, session).await,
+        ClientTask::Anchor(command) => anchor::perform(command, session).await,
+        ClientTask::Beacon(args) => chain::beacon(&args, session).await,
+        ClientTask::Chain(command) => chain::perform(&command, session).await,
         ClientTask::Stamp(args) => stamp::perform(args, session).await,
         ClientTask::Status(_) => status::perform(session).await,
     }

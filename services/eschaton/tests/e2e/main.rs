@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
+mod anchor;
 mod bad_input;
 mod double_spend;
 mod kit;

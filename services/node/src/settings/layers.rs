@@ -208,7 +208,8 @@ fn problem_tail(problem: &str) -> &str {
 
 /// Values whose text never appears in messages.
 pub(super) fn is_secret(key: &str) -> bool {
-    key.ends_with("password") || key.ends_with("secret")
+    // The address of a chain's node may hold a login.
+    key.ends_with("password") || key.ends_with("secret") || key == "bitcoin_rpc"
 }
 
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
