@@ -233,8 +233,11 @@ async fn mine(
     health: Health,
     stop: CancellationToken,
 ) {
+    if mine_ms == 0 {
+        return;
+    }
     let work = async {
-        while mine_ms > 0 {
+        loop {
             clock.sleep_ms(mine_ms).await;
             let waits = handle.anchorer().is_some_and(|anchorer| {
                 anchorer.anchors().any(|anchor| !anchor.attempts.is_empty() && !anchor.is_final)

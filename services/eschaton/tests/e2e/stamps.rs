@@ -176,10 +176,12 @@ async fn batches_over_grpc_and_upgrades() {
     let stamp = client.stamp(StampRequest { digest: digest(3).to_vec().into() }).await.unwrap().into_inner();
     let asked = GetTimestampRequest { commitment: digest(3).to_vec().into() };
     let known = client.get_timestamp(asked).await.unwrap().into_inner();
-    assert_eq!((known.progress(), &known.timestamp), (Progress::Pending, &stamp.timestamp));
+    // The private chain may have taken its anchor already; there is no block before one is mined.
+    assert!(matches!(known.progress(), Progress::Pending | Progress::Anchoring), "{known:?}");
+    assert_eq!(known.timestamp, stamp.timestamp);
     let asked = WatchUpgradesRequest { commitments: vec![digest(3).to_vec().into()] };
     let first = client.watch_upgrades(asked).await.unwrap().into_inner().message().await.unwrap().unwrap();
-    assert_eq!(first, known);
+    assert_eq!((&first.commitment, &first.timestamp), (&known.commitment, &known.timestamp));
     for (refused, code) in [
         (client.stamp(StampRequest { digest: Bytes::new() }).await.map(drop), Code::InvalidArgument),
         (client.stamp(StampRequest { digest: vec![1; 65].into() }).await.map(drop), Code::InvalidArgument),

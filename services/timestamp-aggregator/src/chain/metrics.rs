@@ -5,11 +5,11 @@ use eschaton_onchain::Balance;
 use eschaton_ports::chain::BlockRef;
 use eschaton_timestamp::anchorer::Alert;
 
-const TIP: &str = "eschaton_chain_tip_height";
-const FEE: &str = "eschaton_chain_fee_sat_per_kvb";
+const TIP: &str = "eschaton_anchor_chain_height";
+const FEE: &str = "eschaton_anchor_chain_fee_sat_per_kvb";
 const WALLET: &str = "eschaton_anchor_wallet_sat";
 const CONFIRMED: &str = "eschaton_anchor_confirmed_total";
-const REORGANISED: &str = "eschaton_chain_reorganisations_total";
+const REORGANISED: &str = "eschaton_anchor_chain_reorganisations_total";
 const SIGNED: &str = "eschaton_anchor_signed_total";
 const FEES: &str = "eschaton_anchor_fees_offered_sat_total";
 const ALERT: &str = "eschaton_anchor_alert";

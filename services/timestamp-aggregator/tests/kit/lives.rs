@@ -41,11 +41,17 @@ pub(crate) async fn ordinary(bench: &dyn Bench) {
     let life = world.live().await;
     world.stamp(&life).await;
     life.says("send some to its address").await;
-    fund(bench, &life, 2).await;
+    fund(bench, &life, 4).await;
     life.under_way().await;
     life.is_well().await;
     // A second one while the first is under way.
     world.stamp(&life).await;
+    // An interval of each shard for each stamp; before they are all here, there is more to sign.
+    life.until("gathered", |anchorer| {
+        let planned: u32 = anchorer.anchors().map(|anchor| anchor.count).sum();
+        planned + anchorer.waiting().0 == 4
+    })
+    .await;
     let seen = life.under_way().await;
     assert!(seen.anchors().filter(|anchor| anchor.block.is_none()).count() >= 2);
     life.end().await;
@@ -71,7 +77,7 @@ pub(crate) async fn reorganised(bench: &dyn Bench) {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), bench.chain());
     let life = world.live().await;
-    fund(bench, &life, 2).await;
+    fund(bench, &life, 4).await;
     world.stamp(&life).await;
     life.under_way().await;
     bench.mine(2, &elsewhere()).await;
@@ -94,7 +100,7 @@ pub(crate) async fn conflict(bench: &dyn Bench) {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), bench.chain());
     let life = world.live().await;
-    fund(bench, &life, 3).await;
+    fund(bench, &life, 4).await;
     world.stamp(&life).await;
     let seen = life.under_way().await;
     let (_, attempt) = seen.watched().next().unwrap();
@@ -136,7 +142,7 @@ pub(crate) async fn fees(bench: &dyn Bench) {
     let mut world = World::new(dir.path(), bench.chain());
     world.chain.fee.store(FEE_CAP * 2, Ordering::SeqCst);
     let life = world.live().await;
-    fund(bench, &life, 2).await;
+    fund(bench, &life, 4).await;
     world.stamp(&life).await;
     life.says("the cap is").await;
     let seen = life.until("waiting", |anchorer| anchorer.waiting().0 > 0).await;
