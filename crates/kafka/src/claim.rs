@@ -6,6 +6,7 @@ mod transaction;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use eschaton_ports::{Claim, LogError, NewRecord, Position, TopicPartition};
@@ -33,7 +34,14 @@ pub(crate) struct KafkaClaim {
     pub(crate) reader: Arc<Reader>,
     pub(crate) positions: Vec<(TopicPartition, u64)>,
     pub(crate) thread: SyncSender<Request>,
+    /// A commit that was not answered for so long is given up.
+    pub(crate) patience: Duration,
+    /// One was: what becomes of it is open, and nothing more may be asked.
+    pub(crate) void: bool,
 }
+
+/// How much longer than its time-out a commit may take: its thread looks at the time between the client's calls.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Refuses what cannot be claimed.
 pub(crate) fn check(layout: &Layout, group: &str, partitions: &[TopicPartition]) -> Result<(), LogError> {
@@ -81,9 +89,23 @@ impl Claim for KafkaClaim {
         let offsets = if outputs.is_empty() { positions.clone() } else { advance.to_vec() };
         let (reply, answer) = oneshot::channel();
         let gone = || unavailable("the claim has ended", "claim again");
+        if self.void {
+            return Err(gone());
+        }
         // The thread holds one request at a time, and `&mut self` lets only one be sent.
         self.thread.try_send(Request { outputs, offsets, reply }).map_err(|_| gone())?;
-        let published = answer.await.map_err(|_| gone())??;
+        // librdkafka does not keep the time that it is given: writing positions was seen to wait for minutes after a
+        // rebalance. The thread ends when the call does; what it may publish until then, the next claim finishes or aborts.
+        let Ok(answer) = tokio::time::timeout(self.patience, answer).await else {
+            self.void = true;
+            metrics::transaction("unknown");
+            tracing::warn!(
+                group = self.group,
+                "kafka client holds a commit for longer than it may; the claim is void"
+            );
+            return Err(unavailable("the claim is void, claim again", "a commit was not answered in time"));
+        };
+        let published = answer.map_err(|_| gone())??;
         self.positions = positions;
         for position in &published {
             self.reader.promise(position.at, position.offset + 1);

@@ -140,6 +140,8 @@ impl Log for KafkaLog {
             reader: Arc::clone(&self.reader),
             positions,
             thread,
+            patience: Duration::from_millis(self.config.commit_timeout_ms.into()) + claim::GRACE,
+            void: false,
         }))
     }
 

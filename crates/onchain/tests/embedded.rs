@@ -12,7 +12,7 @@ use bench::{Bench, Purse, elsewhere, inputs, spend};
 use bitcoin::consensus::serialize;
 use embedded::embedded;
 use eschaton_onchain::{SeedSigner, Spend, Wallet, WalletConfig, WalletError};
-use eschaton_ports::chain::{Chain, ChainSigner, Purpose};
+use eschaton_ports::chain::{ChainSigner, Purpose};
 
 #[tokio::test]
 async fn spends_and_replaces() {

@@ -144,7 +144,8 @@ async fn goes_and_comes_back(which: &Engine, part: &str, by_status: &str, town: 
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(is(&format!("http://{free}"), false));
         });
-        assert!(!waiting.is_finished(), "nothing is decided while the {part} is away");
+        // Without the store, payments go on whose inputs a resolver remembers.
+        assert!(part == "store" || !waiting.is_finished(), "nothing is decided while the {part} is away");
         which.run("start");
         let away = killed.elapsed();
         (late.join().unwrap().unwrap(), away)
