@@ -16,7 +16,7 @@ const SIDE_MAX: usize = 2 * 2_016;
 /// Blocks whose median time a new one must exceed.
 const MEDIAN_BLOCKS: u32 = 11;
 /// How far ahead of the caller a header's time may be, in seconds (`MAX_FUTURE_BLOCK_TIME`).
-const AHEAD_MAX_S: u32 = 7_200;
+pub(crate) const AHEAD_MAX_S: u32 = 7_200;
 /// BIP 94: how far back a period's first block may jump.
 const WARP_MAX_S: u32 = 600;
 

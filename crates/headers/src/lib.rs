@@ -11,6 +11,7 @@ mod error;
 mod params;
 mod pow;
 mod proof;
+mod run;
 
 pub use block::{BLOCK_BYTES_MAX, decode_block, decode_transaction};
 pub use chain::{Added, HeaderChain, REORG_DEPTH_MAX, Tip};
@@ -19,3 +20,4 @@ pub use error::{BlockError, HeaderError, ProofError};
 pub use params::{Params, ProofOfWork};
 pub use pow::{check_proof_of_work, proof_of_work_hash};
 pub use proof::{BRANCH_MAX, TxInBlock};
+pub use run::HeaderRun;

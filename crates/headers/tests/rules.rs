@@ -310,3 +310,71 @@ fn scrypt_is_litecoins() {
     hash.reverse();
     assert_eq!(hex::encode(hash), "0000050c34a64b415b6b15b37f2216634b5b1669cb9a2e38d76f7213b0671e00");
 }
+
+/// A run tells the height of each header, from genesis and from above it, and refuses what does not follow.
+#[test]
+fn runs_of_headers() {
+    use eschaton_headers::HeaderRun;
+    let params = Params { spacing_s: 150, ..easy(Params::bitcoin_regtest()) };
+    let mut headers = vec![params.genesis];
+    let mut current = params.genesis.bits;
+    for height in 1..=2 * RETARGET_BLOCKS {
+        let parent = headers[headers.len() - 1];
+        if height % RETARGET_BLOCKS == 0 {
+            let first_time = headers[usize::try_from(height - RETARGET_BLOCKS).unwrap()].time;
+            current = bits(by_hand(&params, Span { first_time, last_time: parent.time, bits: current }));
+        }
+        headers.push(next(&params, &parent, 30, current, 0));
+    }
+    for from in [0_u32, 1, 5, 2_015, 2_016, 2_017] {
+        let start = usize::try_from(from).unwrap();
+        let mut run = HeaderRun::new(params.clone(), from);
+        assert_eq!(run.from_genesis(), from == 0);
+        for (height, header) in (from..).zip(&headers[start..]) {
+            assert_eq!(run.add(*header, NOW), Ok(height), "from {from}");
+        }
+        // One left out, one twice, another beginning.
+        let mut run = HeaderRun::new(params.clone(), from);
+        run.add(headers[start], NOW).unwrap();
+        assert!(matches!(run.add(headers[start + 2], NOW), Err(HeaderError::Orphan { .. })));
+        let mut run = HeaderRun::new(params.clone(), from);
+        run.add(headers[start], NOW).unwrap();
+        assert!(run.add(headers[start], NOW).is_err());
+    }
+    let mut run = HeaderRun::new(params.clone(), 0);
+    assert!(matches!(run.add(headers[1], NOW), Err(HeaderError::Checkpoint { height: 0, .. })));
+    // Easier than the rules give: within a period, at a change whose period is known, and at one that is not.
+    let tip = headers[4_030];
+    let easier = bits(0x207f_ffff);
+    let mut run = HeaderRun::new(params.clone(), 4_030);
+    run.add(tip, NOW).unwrap();
+    let wrong = run.add(next(&params, &tip, 30, easier, 0), NOW);
+    assert!(matches!(wrong, Err(HeaderError::Difficulty { .. })), "{wrong:?}");
+    let last = headers[4_031];
+    for (from, allowed) in [(2_016, false), (4_031, true)] {
+        let mut run = HeaderRun::new(params.clone(), from);
+        for header in &headers[usize::try_from(from).unwrap()..4_032] {
+            run.add(*header, NOW).unwrap();
+        }
+        // Twice as easy passes where the period's beginning is not known; the right one passes everywhere.
+        let twice = Target::from_le_bytes(double(last.target().to_le_bytes())).to_compact_lossy();
+        let added = run.add(next(&params, &last, 30, twice, 0), NOW);
+        assert_eq!(added.is_ok(), allowed, "from {from}: {added:?}");
+    }
+    // No work, and a time from the future.
+    let mut run = HeaderRun::new(params.clone(), 7);
+    let lazy = (1..).map(|nonce| Header { nonce, ..headers[7] });
+    let lazy = lazy.clone().find(|header| check_proof_of_work(&params, header).is_err()).unwrap();
+    assert!(matches!(run.add(lazy, NOW), Err(HeaderError::Work { .. })));
+    let late = run.add(headers[7], headers[7].time - 7_201);
+    assert!(matches!(late, Err(HeaderError::TimeTooNew { .. })), "{late:?}");
+}
+
+fn double(bytes: [u8; 32]) -> [u8; 32] {
+    let mut carry = 0;
+    bytes.map(|byte| {
+        let doubled = byte << 1 | carry;
+        carry = byte >> 7;
+        doubled
+    })
+}

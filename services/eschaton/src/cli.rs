@@ -20,7 +20,7 @@ use crate::session::NodeArgs;
     name = "eschaton",
     version,
     propagate_version = true,
-    after_help = "Examples:\n  eschaton run --data-dir ./data\n  eschaton wallet new\n  eschaton wallet receive --amount 10coins\n  eschaton pay desc1... 1.5coins\n\nExit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage."
+    after_help = "Examples:\n  eschaton run --data-dir ./data\n  eschaton wallet new\n  eschaton wallet receive --amount 10coins\n  eschaton pay desc1... 1.5coins\n\nExit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 3 a timestamp is pending."
 )]
 pub(crate) struct Cli {
     /// One JSON object for each line of standard output
@@ -43,7 +43,7 @@ pub(crate) enum Task {
     Export(Box<transfer::ExportArgs>),
     /// Put an export into empty engines, and compare every row
     Import(Box<transfer::ImportArgs>),
-    /// Check a proof without any node, or a ledger's rows and trees against its log
+    /// Check a timestamp, a proof without any node, or a ledger's rows and trees against its log
     Verify(Box<verify::VerifyCommand>),
     /// Make a cluster's topics and tables, or bring them up to this version
     #[cfg(feature = "cluster")]
@@ -131,6 +131,8 @@ mod tests {
             format!("eschaton verify inclusion {txid} --proof p.bin --key k"),
             format!("eschaton verify output {txid}:0 --proof p.bin"),
             "eschaton verify consistency --proof p.bin".to_owned(),
+            "eschaton verify a.pdf.ots b.ots --headers h.bin --headers-from 800000 --json".to_owned(),
+            "eschaton verify a.ots --document b --bitcoin-rpc http://127.0.0.1:8332 --bitcoin-rpc-cookie c --chain bitcoin-testnet4 --upgrade --write --strict".to_owned(),
             "eschaton checkpoint".to_owned(),
             "eschaton checkpoint 3 --json".to_owned(),
             "eschaton anchor address --new".to_owned(),
@@ -166,6 +168,12 @@ mod tests {
             ("eschaton wallet new --passphrase secret", ErrorKind::UnknownArgument),
             ("eschaton export --data-dir d", ErrorKind::MissingRequiredArgument),
             ("eschaton status --timeout 0", ErrorKind::ValueValidation),
+            ("eschaton verify", ErrorKind::MissingRequiredArgument),
+            ("eschaton verify a.ots --write", ErrorKind::MissingRequiredArgument),
+            (
+                "eschaton verify a.ots --headers h --bitcoin-rpc http://127.0.0.1:1",
+                ErrorKind::ArgumentConflict,
+            ),
         ] {
             assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");
         }

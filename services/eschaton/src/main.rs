@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough, as in `eschaton wallet history | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // It was said in the result.
+        Err(error) if error.is::<commands::ots::NotYet>() => ExitCode::from(3),
         Err(error) => {
             complain(&format!("{error:#}"));
             ExitCode::FAILURE

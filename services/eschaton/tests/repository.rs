@@ -66,6 +66,7 @@ const ADAPTERS: &[&str] =
 /// hold theirs.
 const WIRING: &[&str] = &[
     "services/node/src/anchoring.rs",
+    "services/node/src/block_headers.rs",
     "services/node/src/check.rs",
     "services/node/src/cluster.rs",
     "services/node/src/config.rs",

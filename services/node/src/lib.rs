@@ -1,7 +1,8 @@
 //! A node's process: its settings, its services on the adapters that the settings name, its gRPC server.
-//! `wiring`, `anchoring`, the offline `check` and `transfer/engines` are the only files that open adapters.
+//! `wiring`, `anchoring`, `block_headers`, the offline `check` and `transfer/engines` are the only files that open adapters.
 
 mod anchoring;
+mod block_headers;
 mod caught_up;
 mod check;
 #[cfg(feature = "cluster")]
@@ -21,6 +22,7 @@ mod transfer;
 mod wiring;
 
 pub use anchoring::{AnchorConfig, ChainSource};
+pub use block_headers::{BlockHeaders, HeaderSource, block_headers};
 pub use check::{
     CheckReport, Difference, How, StateReport, check, check_engines, rebuild_trees, verify_state,
 };

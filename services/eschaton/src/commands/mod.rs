@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod cluster;
 pub(crate) mod config;
 mod facts;
+pub(crate) mod ots;
 pub(crate) mod pay;
 pub(crate) mod prove;
 mod show;

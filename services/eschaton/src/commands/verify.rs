@@ -1,4 +1,4 @@
-//! `eschaton verify`: check a proof without any node, or a ledger's state against its log.
+//! `eschaton verify`: check a timestamp, a proof without any node, or a ledger's state against its log.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,26 @@ use eschaton_proof::PROOF_BYTES_MAX;
 use eschaton_types::{OutPoint, TxId};
 use serde_json::json;
 
-use super::{facts, state};
+use super::{facts, ots, state};
 use crate::out::Out;
 use crate::session::LightArgs;
 
 /// `eschaton verify …`
 #[derive(Args, Debug)]
+#[command(
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  eschaton verify contract.pdf.ots --headers headers.bin\n  eschaton verify ./archive --bitcoin-rpc http://127.0.0.1:8332 --bitcoin-rpc-cookie ~/.bitcoin/.cookie --upgrade --write\n\nA timestamp is checked against block headers, from a file or a node. Without --upgrade nobody but that node is asked. Exit status: 0 all are proven, 1 one is wrong or could not be checked, 3 none is wrong and some are promises still.\nJSON, a line for each timestamp: {\"file\",\"ots\",\"result\",\"problem\",\"pending\",\"upgraded\",\"written\",\"chain\",\"height\",\"time_ms\",\"confirmations\",\"complete\",\"headers\"}; result is verified, pending, unchecked or refused"
+)]
 pub(crate) struct VerifyCommand {
+    #[command(flatten)]
+    ots: ots::OtsArgs,
     #[command(flatten)]
     light: LightArgs,
     /// The proof, as `eschaton prove --out` wrote it
     #[arg(long, global = true, value_name = "FILE")]
     proof: Option<PathBuf>,
     #[command(subcommand)]
-    task: VerifyTask,
+    task: Option<VerifyTask>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -61,10 +67,11 @@ pub(crate) fn perform(
     out: Out,
     runtime: impl FnOnce() -> std::io::Result<tokio::runtime::Runtime>,
 ) -> anyhow::Result<()> {
-    if let VerifyTask::State(args) = &command.task {
-        return runtime()?.block_on(state::perform(args, out));
+    match &command.task {
+        None => runtime()?.block_on(ots::perform(command.ots, out)),
+        Some(VerifyTask::State(args)) => runtime()?.block_on(state::perform(args, out)),
+        Some(_) => proof(command, out),
     }
-    proof(command, out)
 }
 
 fn proof(command: VerifyCommand, out: Out) -> anyhow::Result<()> {
@@ -72,10 +79,10 @@ fn proof(command: VerifyCommand, out: Out) -> anyhow::Result<()> {
     let key = command.light.key()?;
     let bytes = read(&path)?;
     let fact = match command.task {
-        VerifyTask::Inclusion { txid } => facts::inclusion(&bytes, &key, txid),
-        VerifyTask::Output { outpoint } => facts::output(&bytes, &key, outpoint),
-        VerifyTask::Consistency => facts::consistency(&bytes, &key),
-        VerifyTask::State(_) => bail!("a state has no proof; this is a defect"),
+        Some(VerifyTask::Inclusion { txid }) => facts::inclusion(&bytes, &key, txid),
+        Some(VerifyTask::Output { outpoint }) => facts::output(&bytes, &key, outpoint),
+        Some(VerifyTask::Consistency) => facts::consistency(&bytes, &key),
+        Some(VerifyTask::State(_)) | None => bail!("there is no proof of that kind; this is a defect"),
     };
     let fact = fact.with_context(|| format!("proof {} is refused", path.display()))?;
     let mut object = fact.json();

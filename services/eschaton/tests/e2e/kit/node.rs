@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) verifier_key: String,
     /// `http://host:port`, of a process that has one.
     pub(crate) calendar: Option<String>,
+    /// `http://host:port` of a private chain in the process.
+    pub(crate) bitcoin_rpc: Option<String>,
 }
 
 /// How a node ended.
@@ -103,6 +105,7 @@ impl Node {
                 };
                 let url = format!("http://{}", text("grpc"));
                 let calendar = ready["calendar"].as_str().map(str::to_owned);
+                let bitcoin_rpc = ready["bitcoin_rpc"].as_str().map(str::to_owned);
                 let (metrics, verifier_key) = (text("metrics"), text("verifier_key"));
                 Ok(Self {
                     others: Vec::new(),
@@ -113,6 +116,7 @@ impl Node {
                     metrics,
                     verifier_key,
                     calendar,
+                    bitcoin_rpc,
                 })
             }
             Err(RecvTimeoutError::Disconnected) => {

@@ -1,0 +1,154 @@
+//! The stock OpenTimestamps client, unmodified, against a node. Its program is named by `ESCHATON_TEST_OTS`;
+//! `deploy/engines/ots/run.sh fetch` gets it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+
+#[allow(dead_code, reason = "the other test binaries use the rest")]
+#[path = "../e2e/kit/mod.rs"]
+mod kit;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kit::cli::Cli;
+use kit::node::Node;
+use kit::until;
+
+/// What [`kit::node::Node`] starts.
+const SHAPE: kit::node::Shape = kit::node::Shape::Embedded;
+
+/// Anchors at once, blocks by hand.
+const PRIVATE: [&str; 6] = ["--mine-ms", "0", "--anchor-interval-ms", "100", "--anchor-confirmations", "3"];
+
+/// What the client did.
+#[derive(Debug)]
+struct Said {
+    done: bool,
+    /// Both streams: it speaks on standard error.
+    words: String,
+}
+
+/// Runs the client in `home`, and nowhere else: no cache, no calendars but ours.
+fn ots(home: &Path, calendar: &str, args: &[&str]) -> Said {
+    let program = std::env::var("ESCHATON_TEST_OTS")
+        .expect("ESCHATON_TEST_OTS names no program; run deploy/engines/ots/run.sh fetch and set it to what that prints");
+    let output = Command::new(program)
+        .args(["--no-cache", "--no-default-whitelist", "-l", calendar])
+        .args(args)
+        .env("HOME", home)
+        .current_dir(home)
+        .output()
+        .unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    Said { done: output.status.success(), words: String::from_utf8_lossy(&words).into_owned() }
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    node: Node,
+    cli: Cli,
+    home: PathBuf,
+    calendar: String,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::process(dir.path(), &PRIVATE).unwrap();
+        let cli = Cli::new(&node.url);
+        let (home, calendar) = (cli.file(""), node.calendar.clone().unwrap());
+        Self { _dir: dir, node, cli, home, calendar }
+    }
+
+    fn ots(&self, args: &[&str]) -> Said {
+        ots(&self.home, &self.calendar, args)
+    }
+
+    fn write(&self, name: &str) {
+        std::fs::write(self.home.join(name), name).unwrap();
+    }
+
+    /// The client's verdict with the private chain as its Bitcoin node.
+    fn verify(&self, args: &[&str]) -> Said {
+        let rpc = self.node.bitcoin_rpc.as_deref().unwrap().replace("http://", "http://user:password@");
+        self.ots(&[&["--bitcoin-node", &rpc, "verify"], args].concat())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_client_stamps_and_waits() {
+    let bench = Bench::start();
+    for name in ["one", "two", "three"] {
+        bench.write(name);
+    }
+    let stamped = bench.ots(&["stamp", "-c", &bench.calendar, "-m", "1", "one", "two", "three"]);
+    assert!(stamped.done, "{stamped:?}");
+    for name in ["one", "two", "three"] {
+        let info = bench.ots(&["info", &format!("{name}.ots")]);
+        assert!(info.done && info.words.contains("File sha256 hash: "), "{info:?}");
+        assert!(info.words.contains(&format!("PendingAttestation('{}')", bench.calendar)), "{info:?}");
+        let before = std::fs::read(bench.home.join(format!("{name}.ots"))).unwrap();
+        until("its interval", async || {
+            let upgraded = bench.ots(&["upgrade", &format!("{name}.ots")]);
+            assert!(!upgraded.done, "{upgraded:?}");
+            let pending = upgraded.words.contains("Pending confirmation in Bitcoin blockchain")
+                || upgraded.words.contains("waiting for 3 confirmations");
+            pending.then_some(())
+        })
+        .await;
+        assert_eq!(std::fs::read(bench.home.join(format!("{name}.ots"))).unwrap(), before);
+        // What the client wrote is as pending for us.
+        let ours = bench.cli.run(&["verify", &format!("{name}.ots")]);
+        assert!(ours.code == 3 && ours.stdout.contains(&bench.calendar), "{ours:?}");
+    }
+    // Another file under the same proof is refused by both.
+    std::fs::write(bench.home.join("one"), "changed").unwrap();
+    let wrong = bench.verify(&["one.ots"]);
+    assert!(!wrong.done && wrong.words.contains("File does not match original"), "{wrong:?}");
+    let ours = bench.cli.fails(1, &["verify", "one.ots"]);
+    assert!(ours.contains("the document was changed"), "{ours}");
+    bench.node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_client_goes_the_whole_circle() {
+    let bench = Bench::start();
+    bench.write("theirs");
+    bench.write("ours");
+    assert!(bench.ots(&["stamp", "-c", &bench.calendar, "-m", "1", "theirs"]).done);
+    assert_eq!(bench.cli.run(&["stamp", "ours"]).code, 0);
+    let early = bench.verify(&["theirs.ots"]);
+    assert!(!early.done && !early.words.contains("Success"), "{early:?}");
+
+    // Blocks come until the anchors of both are deep enough.
+    for name in ["theirs.ots", "ours.ots"] {
+        until("a finished proof", async || {
+            let upgraded = bench.ots(&["upgrade", name]);
+            if upgraded.done {
+                assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
+                return Some(());
+            }
+            let anchors = bench.cli.json_lines(&["anchor", "list"]);
+            if anchors.iter().any(|anchor| anchor["state"] == "broadcast" || anchor["state"] == "confirmed") {
+                bench.cli.json(&["chain", "mine", "1"]);
+            }
+            None
+        })
+        .await;
+        let verified = bench.verify(&[name]);
+        assert!(verified.done && verified.words.contains("Success! Bitcoin block "), "{verified:?}");
+        let rpc = bench.node.bitcoin_rpc.as_deref().unwrap();
+        let with = ["verify", name, "--bitcoin-rpc", rpc, "--chain", "bitcoin-regtest"];
+        let ours = bench.cli.json(&with);
+        assert_eq!(ours["result"], "verified", "{ours}");
+        let block = format!("Bitcoin block {} ", ours["height"]);
+        assert!(verified.words.contains(&block), "{verified:?} {ours}");
+        // Wrong documents, with the finished proof.
+        let wrong = if name == "ours.ots" { "theirs" } else { "ours" };
+        let refused = bench.verify(&["-f", wrong, name]);
+        assert!(!refused.done && refused.words.contains("File does not match original"), "{refused:?}");
+        let refused = bench.cli.run(&[&with[..], &["--document", wrong]].concat());
+        assert!(refused.code == 1 && refused.stderr.contains("another's"), "{refused:?}");
+    }
+    bench.node.stop();
+}
