@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use eschaton_node::{NodeConfig, open_engines};
+use eschaton_node::{NodeConfig, open_engines, tree_batches};
 use eschaton_ports::{
     Claim, Family, Log, LogRecord, NewRecord, RowChange, Store, StoreBatch, Table, Topic, TopicPartition,
     Watermark,
@@ -22,7 +22,6 @@ use eschaton_types::pb::log::Changes;
 use indicatif::ProgressBar;
 use prost::Message;
 
-use super::trees;
 use crate::open::count;
 use crate::scenario::{real, whole};
 
@@ -118,7 +117,7 @@ impl Material {
             share.records.sort_by_key(|record| record.at_ms);
         }
         ensure!(payments > 0, "nothing was accepted, so there is nothing to compare with");
-        let trees = trees::batches(config, log, scratch, (from.checkpoints, to.checkpoints)).await?;
+        let trees = tree_batches(config, log, scratch, (from.checkpoints, to.checkpoints)).await?;
         Ok(Self { shares, trees: Arc::new(trees), payments })
     }
 

@@ -4,7 +4,6 @@ mod bound;
 mod compare;
 mod processes;
 mod report;
-mod trees;
 mod writes;
 
 use std::path::PathBuf;
@@ -154,7 +153,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     }
     edge.stop()?;
 
-    let material = bound::Material::read(&cluster.config, log, dir.path(), &from, &to).await?;
+    let material = bound::Material::read(&cluster.config, log, &dir.path().join("trees"), &from, &to).await?;
     let shown = engines_bar();
     let sizes = material.sizes(after_writes.rows_per_write_since(&before_writes));
     let engines = bound::measure(&scratch.config, "bound", &material, sizes, half, &shown).await?;

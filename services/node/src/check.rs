@@ -2,6 +2,7 @@
 //! checkpoint's roots.
 
 mod published;
+mod recorder;
 mod rows;
 mod verify;
 mod view;
@@ -15,13 +16,15 @@ use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
 use eschaton_driver::{Limits, Worker, WorkerError, WorkerSpec};
 use eschaton_embedded::{EmbeddedStore, FileSigner, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::Ports;
-use eschaton_ports::{Family, Log, Signer, Store, Topic, TopicPartition};
+use eschaton_ports::{Family, Log, Signer, Store, StoreBatch, Topic, TopicPartition};
+use futures::lock::Mutex;
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::ProverSpec;
 use timestamp_aggregator::{
     ANCHORERS, AggregatorConfig, AnchorerHost, STAMPERS, StamperHost, anchorer_spec, stamper_spec,
 };
 
+use self::recorder::Recorder;
 use crate::config::NodeConfig;
 use crate::transfer::Watch;
 use crate::{identity, wiring};
@@ -106,19 +109,26 @@ pub async fn verify_state(
     verify::verify(config, &ports, &signer, Arc::new(fresh), how, watch).await
 }
 
-/// Makes the trees anew from the log alone, in a store of the caller's, and compares every checkpoint's roots. `scratch`
-/// is a directory that is not there; it is made and removed. Nothing is claimed or published.
-pub async fn rebuild_trees(
+/// What the prover wrote to the store for the checkpoints from offset `from` of their topic to before `to`, batch for
+/// batch: the trees are made anew from the log, and every checkpoint's roots compared. `scratch` is a directory that is
+/// not there; it is made and removed. Nothing is claimed or published.
+pub async fn tree_batches(
     config: &NodeConfig,
     log: Arc<dyn Log>,
-    into: Arc<dyn Store>,
     scratch: &Path,
-) -> anyhow::Result<()> {
+    (from, to): (u64, u64),
+) -> anyhow::Result<Vec<StoreBatch>> {
     let rng = OsRng::new().context("the system gives no randomness")?;
     let scratch = Scratch::make(scratch)?;
     let signer = FileSigner::open(&scratch.0.join(identity::NODE_KEY), &rng)?;
-    let ports = Ports { log, store: into, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
-    verify::rebuild(config, &ports, Arc::new(signer)).await
+    let (store, _) = EmbeddedStore::open(&scratch.0.join("store"), &StoreOptions::default())?;
+    // A batch's place is the one after its checkpoint's record.
+    let recorder = Arc::new(Recorder { store, from, to, batches: Mutex::default() });
+    let store: Arc<dyn Store> = recorder.clone();
+    let ports = Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
+    verify::rebuild(config, &ports, Arc::new(signer)).await?;
+    let batches = std::mem::take(&mut *recorder.batches.lock().await);
+    Ok(batches)
 }
 
 /// A directory for this user alone; removed when it is dropped.

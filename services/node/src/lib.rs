@@ -24,7 +24,7 @@ mod wiring;
 pub use anchoring::{AnchorConfig, ChainSource};
 pub use block_headers::{BlockHeaders, HeaderSource, block_headers};
 pub use check::{
-    CheckReport, Difference, How, StateReport, check, check_engines, rebuild_trees, verify_state,
+    CheckReport, Difference, How, StateReport, check, check_engines, tree_batches, verify_state,
 };
 #[cfg(feature = "cluster")]
 pub use cluster::{CheckpointState, ClusterState, Member, ShardState, cluster_state, migrate};
