@@ -22,9 +22,9 @@ impl Writes {
         let mut all = Self { rows: 0.0, writes: 0.0 };
         for process in processes {
             let text = get(&process.metrics).await?;
-            all.rows += sum(&text, "eschaton_cql_write_rows_sum", "");
+            all.rows += sum(&text, "cql_write_rows_sum", "");
             // Each write ends with its watermark.
-            all.writes += sum(&text, "eschaton_cql_requests_total", "kind=\"watermark\"");
+            all.writes += sum(&text, "cql_requests_total", "kind=\"watermark\"");
         }
         Ok(all)
     }
@@ -44,9 +44,9 @@ async fn get(address: &str) -> anyhow::Result<String> {
     String::from_utf8(body.to_bytes().to_vec()).context("metrics are no text")
 }
 
-/// Of all series of this name whose labels have this in them.
+/// Of all our series of this name whose labels have this in them.
 fn sum(text: &str, name: &str, label: &str) -> f64 {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let lines = text.lines().filter_map(|line| line.strip_prefix("eschaton_")?.strip_prefix(name));
     let of_name = lines.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
     of_name.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

@@ -123,7 +123,7 @@ pub async fn tree_batches(
     let signer = FileSigner::open(&scratch.0.join(identity::NODE_KEY), &rng)?;
     let (store, _) = EmbeddedStore::open(&scratch.0.join("store"), &StoreOptions::default())?;
     // A batch's place is the one after its checkpoint's record.
-    let recorder = Arc::new(Recorder { store, from, to, batches: Mutex::default() });
+    let recorder = Arc::new(Recorder { store: Arc::new(store), from, to, batches: Mutex::default() });
     let store: Arc<dyn Store> = recorder.clone();
     let ports = Ports { log, store, clock: Arc::new(SystemClock), rng: Arc::new(rng), signer: None };
     verify::rebuild(config, &ports, Arc::new(signer)).await?;

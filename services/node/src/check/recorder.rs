@@ -1,14 +1,15 @@
 //! A store that remembers what is written to it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use eschaton_embedded::EmbeddedStore;
 use eschaton_ports::{ScanPage, Store, StoreBatch, StoreError, Table, Watermark};
 use futures::lock::Mutex;
 
 /// Keeps the batches whose place is above `from` and at most `to`.
 pub(super) struct Recorder {
-    pub(super) store: EmbeddedStore,
+    pub(super) store: Arc<dyn Store>,
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) batches: Mutex<Vec<StoreBatch>>,
