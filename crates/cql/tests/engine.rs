@@ -104,7 +104,7 @@ async fn scans_cross_partitions_in_order() {
 async fn migrating_again_finds_everything_done() {
     let keyspace = Keyspace::make().await;
     let report = migrate(&keyspace.config).await.unwrap();
-    assert_eq!((report.found, report.version), (Some(1), 1));
+    assert_eq!((report.found, report.version), (Some(2), 2));
     assert!(report.to_string().contains("is there already"), "{report}");
     let (one, two) = tokio::join!(migrate(&keyspace.config), migrate(&keyspace.config));
     for result in [one, two] {
@@ -232,13 +232,31 @@ async fn schemas_of_other_programs_are_refused() {
         keyspace.run(&set).await;
         CqlStore::open(&keyspace.config).await.err().unwrap()
     };
-    let newer = record("2").await;
-    assert!(matches!(newer, OpenError::SchemaNew { found: 2, wanted: 1, .. }), "{newer}");
+    let newer = record("3").await;
+    assert!(matches!(newer, OpenError::SchemaNew { found: 3, wanted: 2, .. }), "{newer}");
     assert!(matches!(migrate(&keyspace.config).await, Err(OpenError::SchemaNew { .. })));
     let older = record("0").await;
     assert!(matches!(older, OpenError::SchemaOld { found: 0, .. }), "{older}");
     assert_eq!(migrate(&keyspace.config).await.unwrap().found, Some(0));
     keyspace.open().await;
+    keyspace.drop().await;
+}
+
+/// A keyspace from before there were timestamps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyspace_of_the_first_schema_gets_what_it_lacks() {
+    let keyspace = Keyspace::make().await;
+    let name = keyspace.name().to_owned();
+    for table in ["digests", "intervals", "anchors", "stamp_workers"] {
+        keyspace.run(&format!("DROP TABLE {name}.{table}")).await;
+    }
+    keyspace.run(&format!("UPDATE {name}.meta SET value = '1' WHERE name = 'schema_version'")).await;
+    let refused = CqlStore::open(&keyspace.config).await.err().unwrap();
+    assert!(matches!(refused, OpenError::SchemaOld { found: 1, .. }), "{refused}");
+    let report = migrate(&keyspace.config).await.unwrap();
+    assert_eq!((report.found, report.version), (Some(1), 2));
+    let store = keyspace.open().await;
+    assert_eq!(store.get_many(Table::Digests, &[Bytes::from_static(b"L")]).await.unwrap(), [None]);
     keyspace.drop().await;
 }
 

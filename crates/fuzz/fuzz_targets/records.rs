@@ -18,7 +18,7 @@ fn round_trip<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
     assert_eq!(again.encode_to_vec(), bytes, "the canonical form is its own canonical form");
 }
 
-const MESSAGES: [fn(&[u8]); 42] = [
+const MESSAGES: [fn(&[u8]); 45] = [
     round_trip::<log::AnchorEvent>,
     round_trip::<log::AnchorInput>,
     round_trip::<log::BumpRequest>,
@@ -38,6 +38,8 @@ const MESSAGES: [fn(&[u8]); 42] = [
     round_trip::<log::LedgerInput>,
     round_trip::<log::Mempool>,
     round_trip::<log::Outpoint>,
+    round_trip::<log::Placed>,
+    round_trip::<log::PlacedRun>,
     round_trip::<log::RecordId>,
     round_trip::<log::Refuse>,
     round_trip::<log::Rejection>,
@@ -45,6 +47,7 @@ const MESSAGES: [fn(&[u8]); 42] = [
     round_trip::<log::RowChange>,
     round_trip::<log::Settle>,
     round_trip::<log::Signed>,
+    round_trip::<log::StampEvent>,
     round_trip::<log::StampInput>,
     round_trip::<log::Tick>,
     round_trip::<log::Tip>,

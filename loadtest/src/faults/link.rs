@@ -72,8 +72,8 @@ async fn carry(client: TcpStream, target: u16, mut way: watch::Receiver<Way>) {
     let answers = way.clone();
     tokio::select! {
         // Errors are ends: both sockets are dropped here.
-        _ = copy(from_client, to_engine, None) => {}
-        _ = copy(from_engine, to_client, Some(answers)) => {}
+        _ = copy(from_client, to_engine, None, cuts) => {}
+        _ = copy(from_engine, to_client, Some(answers), cuts) => {}
         _ = way.wait_for(|way| way.cuts > cuts) => {}
     }
 }
@@ -82,6 +82,7 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut mute: Option<watch::Receiver<Way>>,
+    cuts: u64,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -89,10 +90,12 @@ async fn copy(
         if count == 0 {
             return Ok(());
         }
-        if let Some(way) = &mut mute
-            && way.wait_for(|way| !way.mute).await.is_err()
-        {
-            return Ok(());
+        if let Some(way) = &mut mute {
+            // A cut ends the silence and the connection at once: what was kept must not slip out in between.
+            let open = way.wait_for(|way| !way.mute).await;
+            if open.is_err() || open.is_ok_and(|way| way.cuts > cuts) {
+                return Ok(());
+            }
         }
         to.write_all(&buffer[..count]).await?;
     }

@@ -176,6 +176,14 @@ fn digests(fill: &mut Fill) -> log::Digests {
     log::Digests { items: vec![fill.hash(), fill.hash()] }
 }
 
+fn placed(fill: &mut Fill) -> log::Placed {
+    log::Placed { ticket: fill.hash(), runs: vec![placed_run(fill), placed_run(fill)] }
+}
+
+fn placed_run(fill: &mut Fill) -> log::PlacedRun {
+    log::PlacedRun { interval: fill.wide(), index: fill.small(), count: fill.small(), repeated: true }
+}
+
 fn interval_closed(fill: &mut Fill) -> log::IntervalClosed {
     log::IntervalClosed {
         shard: fill.small(),
@@ -357,6 +365,16 @@ impl Snapshot {
         for (name, make) in kinds {
             self.add(&format!("log.AnchorInput.{name}"), |fill| log::AnchorInput { kind: Some(make(fill)) });
         }
+        use log::stamp_event::Kind as Event;
+        let kinds: [Variant<Event>; 2] = [
+            ("placed", |fill| Event::Placed(placed(fill))),
+            ("closed", |fill| Event::Closed(interval_closed(fill))),
+        ];
+        for (name, make) in kinds {
+            self.add(&format!("log.StampEvent.{name}"), |fill| log::StampEvent { kind: Some(make(fill)) });
+        }
+        self.add("log.Placed", placed);
+        self.add("log.PlacedRun", placed_run);
         self.add("log.Digests", digests);
         self.add("log.IntervalClosed", interval_closed);
         self.add("log.FeeEstimate", |fill| log::FeeEstimate { sat_per_kvb: fill.wide() });
