@@ -203,7 +203,9 @@ async fn a_missing_right_is_named_and_may_be_granted() {
         "{said}"
     );
     // So is one who would be a member, and not left to wait as if it stood by.
-    let mut member = log.join("g", Topic::Ledger, 2).await.unwrap();
+    // In a process of its own, for a process that was a member claims only while it is one.
+    let other = kit::open(&config).await;
+    let mut member = other.join("g", Topic::Ledger, 2).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(30), member.next()).await.expect("it waits");
     let told = ended.unwrap_err().to_string();
     assert!(told.contains("right Read on this consumer group"), "{told}");
