@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod cluster;
 pub(crate) mod config;
 mod facts;
+mod files;
 pub(crate) mod ots;
 pub(crate) mod pay;
 pub(crate) mod prove;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use self::calendars::{Calendars, Said};
 use self::document::Pair;
 use super::bar::Bar;
+use super::files::{Sought, find};
 use crate::out::Out;
 use crate::when;
 
@@ -90,7 +91,7 @@ enum Verdict {
 pub(super) async fn perform(args: OtsArgs, out: Out) -> anyhow::Result<()> {
     let mut paths = Vec::new();
     for path in &args.paths {
-        document::find(path, &mut paths)?;
+        find(path, Sought::Proofs, &mut paths)?;
     }
     paths.sort();
     paths.dedup();

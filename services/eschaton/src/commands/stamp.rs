@@ -1,7 +1,7 @@
 //! `eschaton stamp`: timestamps of files, as standard `.ots` files beside them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,15 +13,11 @@ use eschaton_node::Step;
 use eschaton_ots::tree::Hash;
 use eschaton_ots::{Nonce, Stamping, Timestamp};
 use serde_json::json;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::bar::Bar;
+use super::files::{self, Sought, beside, find};
 use crate::session::Session;
-
-/// Files of one run: their hashes are kept in memory.
-const FILES_MAX: usize = 1_000_000;
-/// Bytes read at a time.
-const READ_BYTES: usize = 1 << 18;
 
 /// Options of `eschaton stamp`.
 #[derive(Args, Debug)]
@@ -37,7 +33,7 @@ pub(crate) struct StampArgs {
 pub(super) async fn perform(args: StampArgs, session: &Session) -> anyhow::Result<()> {
     let mut files = Vec::new();
     for path in &args.paths {
-        find(path, &mut files)?;
+        find(path, Sought::Documents, &mut files)?;
     }
     files.sort();
     files.dedup();
@@ -72,50 +68,9 @@ pub(super) async fn perform(args: StampArgs, session: &Session) -> anyhow::Resul
     Ok(())
 }
 
-/// Where a file's proof is.
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".ots");
-    name.into()
-}
-
-/// A file, or all below a directory. Proofs are not stamped, links not followed, unless they are named.
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let cannot = || format!("{} cannot be read; check the path", path.display());
-    if !fs::metadata(path).with_context(cannot)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let mut open = vec![path.to_owned()];
-    while let Some(dir) = open.pop() {
-        let cannot = || format!("{} cannot be read; check its rights", dir.display());
-        for entry in fs::read_dir(&dir).with_context(cannot)? {
-            let entry = entry.with_context(cannot)?;
-            let kind = entry.file_type().with_context(cannot)?;
-            let path = entry.path();
-            if kind.is_dir() {
-                open.push(path);
-            } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "ots") {
-                ensure!(files.len() < FILES_MAX, "more than {FILES_MAX} files; stamp them in several runs");
-                files.push(path);
-            }
-        }
-    }
-    Ok(())
-}
-
 fn hash(path: &Path) -> anyhow::Result<Hash> {
-    let cannot = || format!("{} cannot be read; nothing was stamped", path.display());
-    let mut file = File::open(path).with_context(cannot)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hash.finalize().into()),
-            Ok(count) => hash.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).with_context(cannot),
-        }
-    }
+    let hash = files::digest::<Sha256>(path);
+    Ok(hash.with_context(|| format!("{} cannot be read; nothing was stamped", path.display()))?.into())
 }
 
 fn nonce() -> anyhow::Result<Nonce> {

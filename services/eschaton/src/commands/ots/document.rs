@@ -1,49 +1,16 @@
 //! Documents and the proofs beside them.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::super::files::{self, beside, is_proof};
 use anyhow::{Context, bail, ensure};
 use eschaton_ots::{DetachedFile, FILE_BYTES_MAX, FileHash, MAGIC};
 use ripemd::Ripemd160;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use sha3::Keccak256;
-
-/// Bytes read at a time.
-const READ_BYTES: usize = 1 << 18;
-/// Proofs of one run.
-pub(super) const PROOFS_MAX: usize = 1_000_000;
-
-/// The proofs that are meant: files as they are given, and every `.ots` below directories. Links are followed when
-/// they are named.
-pub(super) fn find(path: &Path, proofs: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let cannot = || format!("{} cannot be read; check the path", path.display());
-    if !fs::metadata(path).with_context(cannot)?.is_dir() {
-        proofs.push(path.to_owned());
-        return Ok(());
-    }
-    let mut open = vec![path.to_owned()];
-    while let Some(dir) = open.pop() {
-        let cannot = || format!("{} cannot be read; check its rights", dir.display());
-        for entry in fs::read_dir(&dir).with_context(cannot)? {
-            let entry = entry.with_context(cannot)?;
-            let kind = entry.file_type().with_context(cannot)?;
-            let path = entry.path();
-            if kind.is_dir() {
-                open.push(path);
-            } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "ots") {
-                ensure!(
-                    proofs.len() < PROOFS_MAX,
-                    "more than {PROOFS_MAX} proofs; check them in several runs"
-                );
-                proofs.push(path);
-            }
-        }
-    }
-    Ok(())
-}
 
 /// A proof, and the document that it is of, by name.
 pub(super) struct Pair {
@@ -61,7 +28,7 @@ pub(super) fn open(path: &Path, document: Option<&PathBuf>) -> anyhow::Result<Pa
         let document = match document {
             Some(document) => document.clone(),
             None => {
-                let stem = path.file_stem().filter(|_| path.extension().is_some_and(|ext| ext == "ots"));
+                let stem = path.file_stem().filter(|_| is_proof(path));
                 let stem = stem.with_context(|| {
                     format!("{} does not end in .ots; name its document with --document", path.display())
                 })?;
@@ -85,12 +52,6 @@ pub(super) fn open(path: &Path, document: Option<&PathBuf>) -> anyhow::Result<Pa
     let proof = DetachedFile::from_bytes(&bytes)
         .with_context(|| format!("{} is damaged or no proof", ots.display()))?;
     Ok(Pair { ots, document: path.to_owned(), proof })
-}
-
-fn beside(document: &Path) -> PathBuf {
-    let mut name = document.as_os_str().to_owned();
-    name.push(".ots");
-    name.into()
 }
 
 /// A whole `.ots` file; none when its first bytes are of something else.
@@ -118,18 +79,11 @@ pub(super) fn digest(path: &Path, hash: FileHash) -> anyhow::Result<Vec<u8>> {
 }
 
 fn hashed<D: Digest>(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot =
-        || format!("document {} cannot be read; name it with --document if it is elsewhere", path.display());
-    let mut file = File::open(path).with_context(cannot)?;
-    let (mut hash, mut buffer) = (D::new(), vec![0; READ_BYTES]);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hash.finalize().to_vec()),
-            Ok(count) => hash.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).with_context(cannot),
-        }
-    }
+    let hash = files::digest::<D>(path);
+    let hash = hash.with_context(|| {
+        format!("document {} cannot be read; name it with --document if it is elsewhere", path.display())
+    })?;
+    Ok(hash.to_vec())
 }
 
 /// Puts a proof in the place of the one that is there: whole, or not at all.
