@@ -19,17 +19,20 @@ use crate::{JournalCut, OpenError};
 /// More shards than this on one machine only cost memory.
 const SHARDS_MAX: u32 = 256;
 const META: &str = "meta";
+/// Positions and owners: little.
+const META_MEMTABLE_BYTES: u64 = 4 << 20;
 
 /// How a log is opened.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     /// Shards of the ledger; fixed when the log is made.
     pub shards: u32,
-    /// Bytes of newest records kept in memory, all partitions together. Consumers that keep up read
-    /// from here. Shares its bytes with the write buffer.
+    /// Bytes of newest records kept in memory, all partitions of the ledger's topics together, and as many again for
+    /// those of timestamps. Consumers that keep up read from here. Shares its bytes with the write buffer.
     pub tail_cache_bytes: usize,
-    /// Bytes of the write buffer (memtables), all partitions together, each at least 1 MiB and at most
-    /// 16 MiB. Fixed when the log is made. The engine may hold twice as much while it flushes.
+    /// Bytes of the write buffer (memtables), all partitions of the ledger's topics together, and as many again for
+    /// those of timestamps; each at least 1 MiB and at most 16 MiB. Fixed when the log is made. The engine may hold
+    /// twice as much while it flushes.
     pub write_buffer_bytes: u64,
     /// Bytes of disk blocks kept in memory, for consumers that catch up.
     pub block_cache_bytes: u64,
@@ -41,7 +44,7 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// For about 200 MiB of memory.
+    /// For about 200 MiB of memory with payments alone, twice as much with as busy timestamps beside them.
     pub fn new(shards: u32) -> Self {
         Self {
             shards,
@@ -92,14 +95,16 @@ impl Opened {
         };
         let home = Home::open(dir, kind, &engine_options)?;
         let layout = Layout::new(options.shards);
-        let count = layout.all().count();
-        let memtable_bytes = (options.write_buffer_bytes / count as u64).clamp(1 << 20, 16 << 20);
-        let tail_bytes = options.tail_cache_bytes / count;
 
-        let meta = home.keyspace(META, || keyspace_options(memtable_bytes))?;
-        let mut list = Vec::with_capacity(count);
+        let meta = home.keyspace(META, || keyspace_options(META_MEMTABLE_BYTES))?;
+        let mut list = Vec::with_capacity(layout.all().count());
         for at in layout.all() {
             let (since, name) = (since_format(at.topic), keyspace_name(at));
+            // One work's idle partitions must not make the other's buffers small: small ones are flushed often, and
+            // their tables merged often.
+            let sharers = layout.all().filter(|other| since_format(other.topic) == since).count();
+            let memtable_bytes = (options.write_buffer_bytes / sharers as u64).clamp(1 << 20, 16 << 20);
+            let tail_bytes = options.tail_cache_bytes / sharers;
             let keyspace = home.keyspace_since(since, &name, || keyspace_options(memtable_bytes))?;
             list.push(Partition::open(at, keyspace, tail_bytes).map_err(|detail| home.damaged(detail))?);
         }
