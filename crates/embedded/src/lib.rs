@@ -6,6 +6,7 @@
 //! directory its journals are checked here ([`JournalCut`]), because fjall alone would drop everything
 //! after a damaged place without a word.
 
+mod background;
 mod clock;
 mod home;
 mod journal;

@@ -14,7 +14,7 @@ use super::partition::Partition;
 use super::queue::{Poison, Queue};
 use super::{EmbeddedLog, Partitions};
 use crate::home::{EngineOptions, Home, Kind};
-use crate::{JournalCut, OpenError};
+use crate::{JournalCut, OpenError, background};
 
 /// More shards than this on one machine only cost memory.
 const SHARDS_MAX: u32 = 256;
@@ -116,7 +116,10 @@ impl Opened {
 }
 
 pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, OpenReport), OpenError> {
-    let Opened { home, layout, meta, list, sequence, owners } = Opened::new(dir, options)?;
+    // A flush that competes with the committer's thread is a payment's longest wait.
+    let opened = background::opening(|| Opened::new(dir, options));
+    let opened = opened.map_err(OpenError::io(dir, "start the engine of"))??;
+    let Opened { home, layout, meta, list, sequence, owners } = opened;
     let Home { dir, db, mark, scan, created, lock, .. } = home;
     let ends: Vec<(TopicPartition, u64)> =
         list.iter().map(|partition| (partition.at, partition.end())).collect();
