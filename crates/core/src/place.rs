@@ -64,6 +64,11 @@ impl Topic {
         }
     }
 
+    /// Whether workers record their rows here, and what they tell one another.
+    pub fn holds_changes(self) -> bool {
+        matches!(self, Topic::Changes | Topic::StampChanges | Topic::AnchorChanges)
+    }
+
     /// Partitions of this topic when ledgers have `shards` shards.
     pub fn partitions(self, shards: u32) -> u32 {
         match self {
@@ -103,6 +108,10 @@ pub struct Position {
 }
 
 /// Names an output by the input that caused it: consumers drop an id that they have passed.
+///
+/// A message that a worker sent after its commit is named by its number among all that this worker sent to this
+/// consumer: the source is then the sender's partition of a topic that [holds changes](Topic::holds_changes), `offset`
+/// the number from 0, `index` 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     /// Partition of the input.

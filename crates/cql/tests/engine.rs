@@ -232,8 +232,8 @@ async fn schemas_of_other_programs_are_refused() {
         keyspace.run(&set).await;
         CqlStore::open(&keyspace.config).await.err().unwrap()
     };
-    let newer = record("3").await;
-    assert!(matches!(newer, OpenError::SchemaNew { found: 3, wanted: 2, .. }), "{newer}");
+    let newer = record("4").await;
+    assert!(matches!(newer, OpenError::SchemaNew { found: 4, wanted: 3, .. }), "{newer}");
     assert!(matches!(migrate(&keyspace.config).await, Err(OpenError::SchemaNew { .. })));
     let older = record("0").await;
     assert!(matches!(older, OpenError::SchemaOld { found: 0, .. }), "{older}");
@@ -254,7 +254,7 @@ async fn a_keyspace_of_the_first_schema_gets_what_it_lacks() {
     let refused = CqlStore::open(&keyspace.config).await.err().unwrap();
     assert!(matches!(refused, OpenError::SchemaOld { found: 1, .. }), "{refused}");
     let report = migrate(&keyspace.config).await.unwrap();
-    assert_eq!((report.found, report.version), (Some(1), 2));
+    assert_eq!((report.found, report.version), (Some(1), 3));
     let store = keyspace.open().await;
     assert_eq!(store.get_many(Table::Digests, &[Bytes::from_static(b"L")]).await.unwrap(), [None]);
     keyspace.drop().await;

@@ -4,12 +4,14 @@
 //! the core over the inputs in order → commit outputs and position atomically → the rows go to the
 //! store while the next batch is already being committed. Rows reach the store only after their commit,
 //! so the store is never ahead of the log; opening a worker applies what the store lacks from topic
-//! `changes`, and decides nothing again.
+//! `changes`, and decides nothing again. On a log whose readers wait for commits, what workers tell one another follows
+//! the commit that records it, and rows follow the messages.
 
 mod batch;
 mod cache;
 mod error;
 mod opening;
+mod outbox;
 mod planted;
 mod replay;
 mod seen;

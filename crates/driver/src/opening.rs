@@ -1,11 +1,13 @@
 use bytes::Bytes;
 use eschaton_core::{LogTime, RowChange, Table, TopicPartition};
-use eschaton_ports::{StoreBatch, Watermark};
-use eschaton_types::pb::log::Changes;
+use eschaton_ports::{LogRecord, StoreBatch, Watermark};
+use eschaton_types::pb::log::{self as pb, Changes, Message};
 use eschaton_types::pb::state::WorkerRow;
-use prost::Message;
+use prost::Message as _;
 
+use crate::outbox::Numbers;
 use crate::planted::{Planted, PlantedBug};
+use crate::trouble::appending;
 use crate::worker::{Host, WorkerSpec};
 use crate::{Seen, WorkerError};
 
@@ -15,6 +17,10 @@ pub(crate) struct Opened<C> {
     pub(crate) log_time: LogTime,
     pub(crate) seen: Seen,
     pub(crate) core: C,
+    /// Of what was sent to others.
+    pub(crate) numbers: Numbers,
+    /// Where `changes` ends: all messages before are sent.
+    pub(crate) changes_next: u64,
 }
 
 /// Brings the store up to the log, and only then reads it: what lies half-written above the watermark is
@@ -25,7 +31,9 @@ pub(crate) async fn open<H: Host>(
     next: u64,
     planted: Planted,
 ) -> Result<Opened<H::Core>, WorkerError> {
-    let reapplied = if planted.has(PlantedBug::NoReapply) { 0 } else { reapply(spec, name, next).await? };
+    let mut changes = Committed::new(spec);
+    let reapplied = changes.reapply(spec, name, next, planted).await?;
+    let Committed { numbers, end: changes_next, .. } = changes;
     let own_row = [key(name)];
     let row = spec.retrying(|| spec.store.get_many(spec.family.workers(), &own_row)).await?;
     let (log_time, seen) = match row.into_iter().next().flatten() {
@@ -33,54 +41,117 @@ pub(crate) async fn open<H: Host>(
         None => (0, Seen::default()),
     };
     let core = spec.host.load(spec.store.as_ref()).await?;
-    Ok(Opened { reapplied, log_time, seen, core })
+    Ok(Opened { reapplied, log_time, seen, core, numbers, changes_next })
 }
 
-/// Applies the committed changes that the store lacks; gives how many records there were.
-async fn reapply<H: Host>(spec: &WorkerSpec<H>, name: &str, next: u64) -> Result<u64, WorkerError> {
-    let at = TopicPartition { topic: spec.changes, partition: spec.input.partition };
-    let mark = spec.retrying(|| spec.store.watermark(name)).await?.unwrap_or_default();
-    let end = spec.log.end(at).await?;
-    if mark.sequence > end || mark.input_next > next {
-        // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
-        let detail = format!(
-            "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
-            mark.input_next, mark.sequence
-        );
-        return Err(WorkerError::StoreAhead { detail });
+/// What the changes that the store lacks tell of the worker.
+struct Committed {
+    numbers: Numbers,
+    end: u64,
+}
+
+impl Committed {
+    fn new<H>(spec: &WorkerSpec<H>) -> Self {
+        Self { numbers: Numbers::new(changes_of(spec)), end: 0 }
     }
-    let mut from = mark.sequence;
-    let mut applied = 0;
-    while from < end {
-        let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
-        if records.is_empty() {
-            break;
+
+    /// Sends and applies what the last owner may have left; gives how many records it applied.
+    async fn reapply<H: Host>(
+        &mut self,
+        spec: &WorkerSpec<H>,
+        name: &str,
+        next: u64,
+        planted: Planted,
+    ) -> Result<u64, WorkerError> {
+        let at = changes_of(spec);
+        let mark = spec.retrying(|| spec.store.watermark(name)).await?.unwrap_or_default();
+        let end = spec.log.end(at).await?;
+        self.end = end;
+        if mark.sequence > end || mark.input_next > next {
+            // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
+            let detail = format!(
+                "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
+                mark.input_next, mark.sequence
+            );
+            return Err(WorkerError::StoreAhead { detail });
         }
-        for record in records {
-            from = record.offset + 1;
-            let damaged = |detail: String| WorkerError::Changes { offset: record.offset, detail };
-            let changes = Changes::decode(record.payload).map_err(|error| damaged(error.to_string()))?;
-            // A torn commit may have left changes whose inputs are not consumed: they will be stepped
-            // again, from the rows before them.
-            if changes.input_next > next {
-                continue;
+        // The last record knows how far all messages are sent. One that a torn commit left knows it as well.
+        let last = spec.log.read(at, end.saturating_sub(1), 1, 1).await?;
+        let unsent_from = match last.last() {
+            Some(last) => decode(last)?.outbox.map_or(end, |outbox| outbox.unsent_from),
+            None => 0,
+        };
+        // The record before the watermark is committed: it knows the numbers of the messages so far.
+        let mut from = mark.sequence.saturating_sub(1);
+        let mut applied = 0;
+        while from < end {
+            let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
+            if records.is_empty() {
+                break;
             }
-            let rows = changes
-                .rows
-                .into_iter()
-                .map(|row| {
-                    let table = Table::from_number(row.table)
-                        .ok_or_else(|| damaged(format!("unknown table {}", row.table)))?;
-                    Ok(RowChange { table, key: row.key, value: row.value })
-                })
-                .collect::<Result<Vec<_>, WorkerError>>()?;
-            let watermark = Watermark { sequence: from, input_next: changes.input_next };
-            let batch = StoreBatch { worker: name.to_owned(), family: spec.family, watermark, rows };
-            spec.retrying(|| spec.store.apply(batch.clone())).await?;
-            applied += 1;
+            for record in records {
+                from = record.offset + 1;
+                let changes = decode(&record)?;
+                // A torn commit may have left changes whose inputs are not consumed: they will be stepped
+                // again, from the rows before them.
+                if changes.input_next > next {
+                    continue;
+                }
+                if let Some(outbox) = &changes.outbox {
+                    self.numbers.follow(outbox);
+                }
+                // What is in the store was sent before it was written.
+                if record.offset < mark.sequence {
+                    continue;
+                }
+                if record.offset >= unsent_from && !planted.has(PlantedBug::ForgetsUnsent) {
+                    self.send(spec, changes.messages).await?;
+                }
+                if planted.has(PlantedBug::NoReapply) {
+                    continue;
+                }
+                let rows = rows(record.offset, changes.rows)?;
+                let watermark = Watermark { sequence: from, input_next: changes.input_next };
+                let batch = StoreBatch { worker: name.to_owned(), family: spec.family, watermark, rows };
+                spec.retrying(|| spec.store.apply(batch.clone())).await?;
+                applied += 1;
+            }
         }
+        Ok(applied)
     }
-    Ok(applied)
+
+    async fn send<H>(&self, spec: &WorkerSpec<H>, messages: Vec<Message>) -> Result<(), WorkerError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let record = |message| self.numbers.record(spec.input.topic, message);
+        let records: Vec<_> = messages.into_iter().map(record).collect();
+        let (log, clock) = (spec.log.as_ref(), spec.clock.as_ref());
+        Ok(appending(log, clock, spec.limits.retry_ms, &spec.group, &records).await?)
+    }
+}
+
+/// Where a worker records its rows and messages.
+pub(crate) fn changes_of<H>(spec: &WorkerSpec<H>) -> TopicPartition {
+    TopicPartition { topic: spec.changes, partition: spec.input.partition }
+}
+
+fn damaged(offset: u64, detail: String) -> WorkerError {
+    WorkerError::Changes { offset, detail }
+}
+
+fn decode(record: &LogRecord) -> Result<Changes, WorkerError> {
+    let changes = Changes::decode(record.payload.clone());
+    changes.map_err(|error| damaged(record.offset, error.to_string()))
+}
+
+fn rows(offset: u64, rows: Vec<pb::RowChange>) -> Result<Vec<RowChange>, WorkerError> {
+    let row = |row: pb::RowChange| {
+        let table = Table::from_number(row.table)
+            .ok_or_else(|| damaged(offset, format!("unknown table {}", row.table)))?;
+        Ok(RowChange { table, key: row.key, value: row.value })
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// Of a worker's own row.

@@ -10,8 +10,7 @@ pub enum PlantedBug {
     WallClock,
     /// Opening does not apply the changes that the store lacks.
     NoReapply,
-    /// Outputs for other shards are lost when a worker opens in the middle of a transaction: they are
-    /// published after the commit instead of with it.
+    /// What a worker tells others is lost with it: it is published after the commit, which does not record it.
     CreditsAfterCommit,
     /// The overlay is not asked: a batch sees rows as they were before the last one.
     NoOverlay,
@@ -21,6 +20,12 @@ pub enum PlantedBug {
     ForgetsNewer,
     /// A cached row stays as it was when it is written again.
     StaleCache,
+    /// A message that comes behind a gap is taken, and what is missing is then dropped as old.
+    GapsPass,
+    /// Opening does not send again what the last owner may not have sent.
+    ForgetsUnsent,
+    /// An append of messages that fails is given up.
+    SendsOnce,
 }
 
 /// What is planted in one worker. Without feature `planted-bugs` there is no way to make any but the

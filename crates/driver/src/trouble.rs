@@ -1,4 +1,4 @@
-use eschaton_ports::{Claim, Clock, StoreError};
+use eschaton_ports::{Claim, Clock, Log, LogError, NewRecord, StoreError};
 
 use crate::WorkerError;
 
@@ -37,6 +37,34 @@ where
                 clock.sleep_ms(pause_ms).await;
             }
             other => return other,
+        }
+    }
+}
+
+/// So often in a row, then the worker is opened anew: its trouble is seen, it can be stopped, and opening sends again.
+const SEND_ATTEMPTS: u32 = 8;
+
+/// Appends records, all of them again after each failure, while the log is away. Consumers drop what they have.
+pub(crate) async fn appending(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    pause_ms: u64,
+    group: &str,
+    records: &[NewRecord],
+) -> Result<(), LogError> {
+    let mut attempts = 0_u32;
+    loop {
+        match log.append(records.to_vec()).await {
+            Err(LogError::Unavailable { detail }) if attempts < SEND_ATTEMPTS => {
+                attempts += 1;
+                metrics::counter!("eschaton_worker_send_retries_total", "group" => group.to_owned())
+                    .increment(1);
+                if attempts.is_power_of_two() {
+                    tracing::warn!(group, attempts, detail, "messages were not sent; trying again");
+                }
+                clock.sleep_ms(pause_ms).await;
+            }
+            other => return other.map(drop),
         }
     }
 }

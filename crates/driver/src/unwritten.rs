@@ -5,10 +5,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use eschaton_core::Table;
-use eschaton_ports::{Clock, Store, StoreBatch, StoreError};
+use eschaton_ports::{Clock, NewRecord, Store, StoreBatch, StoreError};
 use futures::future::BoxFuture;
 
+use crate::WorkerError;
 use crate::cache::Cache;
+use crate::outbox::Outbox;
 use crate::planted::{Planted, PlantedBug};
 use crate::trouble::retrying;
 use crate::worker::Limits;
@@ -20,8 +22,8 @@ type At = (Table, Bytes);
 
 /// Committed rows on their way to the store, and what they say meanwhile.
 ///
-/// Batches go in commit order, one write at a time, each with all that came while the one before was under way.
-/// A store that stands still for a moment holds up nobody until `rows_max` rows wait. To drop this loses
+/// Batches go in commit order, one write at a time, each with all that came while the one before was under way, and
+/// none before its messages are sent: whoever finds a batch in the store finds what it told others on the log. A store that stands still for a moment holds up nobody until `rows_max` rows wait. To drop this loses
 /// nothing: the log has the rows, and whoever opens the worker next writes them again.
 pub(crate) struct Unwritten {
     store: Arc<dyn Store>,
@@ -29,6 +31,7 @@ pub(crate) struct Unwritten {
     retry_ms: u64,
     group: String,
     rows_max: usize,
+    outbox: Outbox,
     waiting: VecDeque<StoreBatch>,
     /// Of all batches that are not in the store.
     rows: usize,
@@ -39,7 +42,7 @@ pub(crate) struct Unwritten {
     cache: Cache,
     /// Of the last batch that was put here.
     number: u64,
-    failed: Option<StoreError>,
+    failed: Option<WorkerError>,
     planted: Planted,
 }
 
@@ -57,6 +60,7 @@ impl Unwritten {
         clock: Arc<dyn Clock>,
         limits: Limits,
         group: String,
+        outbox: Outbox,
         planted: Planted,
     ) -> Self {
         Self {
@@ -65,6 +69,7 @@ impl Unwritten {
             retry_ms: limits.retry_ms,
             group,
             rows_max: limits.unwritten_rows,
+            outbox,
             waiting: VecDeque::new(),
             rows: 0,
             writing: None,
@@ -82,9 +87,15 @@ impl Unwritten {
         known.filter(|_| !self.planted.has(PlantedBug::NoOverlay)).or_else(|| self.cache.get(at))
     }
 
-    /// Takes a committed batch. Its rows have different keys.
-    pub(crate) fn put(&mut self, batch: StoreBatch) {
+    /// See [`Outbox::unsent_from`].
+    pub(crate) fn unsent_from(&self) -> u64 {
+        self.outbox.unsent_from()
+    }
+
+    /// Takes a committed batch and the messages to send for it. Its rows have different keys.
+    pub(crate) fn put(&mut self, batch: StoreBatch, messages: Vec<NewRecord>) {
         self.number += 1;
+        self.outbox.put(self.number, batch.watermark.sequence, messages);
         self.rows += batch.rows.len();
         for row in &batch.rows {
             let at = (row.table, row.key.clone());
@@ -107,7 +118,7 @@ impl Unwritten {
     }
 
     /// As [`Self::during`], but a write that fails ends it.
-    pub(crate) async fn unless_failed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    pub(crate) async fn unless_failed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, WorkerError> {
         let mut work = std::pin::pin!(work);
         poll_fn(|context| {
             let _ = self.poll(context);
@@ -120,17 +131,17 @@ impl Unwritten {
     }
 
     /// Waits until another batch may come.
-    pub(crate) async fn room(&mut self) -> Result<(), StoreError> {
-        self.until(|this| this.rows < this.rows_max).await
+    pub(crate) async fn room(&mut self) -> Result<(), WorkerError> {
+        self.until(|this| this.rows < this.rows_max && this.outbox.records() < this.rows_max).await
     }
 
-    /// Waits until all is in the store.
-    pub(crate) async fn flush(&mut self) -> Result<(), StoreError> {
+    /// Waits until all is sent and in the store.
+    pub(crate) async fn flush(&mut self) -> Result<(), WorkerError> {
         self.until(|_| false).await
     }
 
-    /// Writes until it is enough, or all is in the store.
-    async fn until(&mut self, enough: impl Fn(&Self) -> bool) -> Result<(), StoreError> {
+    /// Sends and writes until it is enough, or all is done.
+    async fn until(&mut self, enough: impl Fn(&Self) -> bool) -> Result<(), WorkerError> {
         poll_fn(|context| {
             let all = self.poll(context);
             match self.failed.take() {
@@ -142,19 +153,28 @@ impl Unwritten {
         .await
     }
 
-    /// Goes on with the writes. Ready: nothing is left, or one failed.
+    /// Goes on with messages and rows. Ready: nothing is left, or something failed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let sent = self.failed.is_some()
+            || match self.outbox.poll(context) {
+                Poll::Pending => false,
+                Poll::Ready(sent) => {
+                    self.failed = sent.err().map(WorkerError::from);
+                    true
+                }
+            };
         while self.failed.is_none() {
             let Some(writing) = &mut self.writing else {
                 match self.next_write() {
                     Some(writing) => self.writing = Some(writing),
-                    None => break,
+                    None if sent => break,
+                    None => return Poll::Pending,
                 }
                 continue;
             };
             let Poll::Ready(done) = writing.write.as_mut().poll(context) else { return Poll::Pending };
             if let (Some(writing), Ok(())) =
-                (self.writing.take(), done.map_err(|error| self.failed = Some(error)))
+                (self.writing.take(), done.map_err(|error| self.failed = Some(error.into())))
             {
                 self.rows -= writing.rows;
                 let forgets = self.planted.has(PlantedBug::ForgetsNewer);
@@ -171,13 +191,19 @@ impl Unwritten {
         Poll::Ready(())
     }
 
-    /// The oldest batches as one: of each row its last value, and the last watermark.
+    /// The oldest batches whose messages are sent as one: of each row its last value, and the last watermark.
     fn next_write(&mut self) -> Option<Writing> {
-        let mut batches = vec![self.waiting.pop_front()?];
-        let mut rows = batches[0].rows.len();
-        while self.waiting.front().is_some_and(|next| rows + next.rows.len() <= WRITE_ROWS)
+        let written = self.number - self.waiting.len() as u64;
+        let mut sent = self.outbox.sent().saturating_sub(written);
+        let (mut batches, mut rows) = (Vec::new(), 0);
+        while sent > 0
+            && self
+                .waiting
+                .front()
+                .is_some_and(|next| batches.is_empty() || rows + next.rows.len() <= WRITE_ROWS)
             && let Some(next) = self.waiting.pop_front()
         {
+            sent -= 1;
             rows += next.rows.len();
             batches.push(next);
         }

@@ -6,13 +6,14 @@ use eschaton_core::{Core, Family, LogTime, RecordId, RowChange, Topic, TopicPart
 use eschaton_ports::{
     Claim, Clock, Log, LogRecord, NewRecord, Store, StoreBatch, StoreError, TraceContext, Watermark,
 };
-use eschaton_types::pb::log::{Changes, RowChange as RowChangeMessage};
+use eschaton_types::pb::log::{Changes, Message, RowChange as RowChangeMessage};
 use eschaton_types::pb::state::WorkerRow;
 use futures::future::{Either, select};
-use prost::Message;
+use prost::Message as _;
 
 use crate::batch::{Batch, published};
-use crate::opening::{self, Opened};
+use crate::opening::{self, Opened, changes_of};
+use crate::outbox::{Numbers, Outbox};
 use crate::planted::{Planted, PlantedBug};
 use crate::trouble::{retrying, unless_fenced};
 use crate::unwritten::Unwritten;
@@ -100,6 +101,8 @@ pub struct Worker<H: Host> {
     log_time: LogTime,
     seen: Seen,
     reapplied: u64,
+    /// Of messages that follow their commits.
+    numbers: Numbers,
     unwritten: Unwritten,
 }
 
@@ -122,7 +125,7 @@ struct Stepped {
 
 impl<H: Host> Worker<H> {
     /// Claims the partition, brings the store up to the log, and loads the core. When this returns the
-    /// former owner can publish nothing more.
+    /// former owner can commit nothing more; messages of what it had committed may still reach the log, a second time.
     pub async fn open(spec: WorkerSpec<H>) -> Result<Self, WorkerError> {
         Self::open_with(spec, Planted::NOTHING).await
     }
@@ -142,16 +145,25 @@ impl<H: Host> Worker<H> {
             Ok(opened) => opened,
             Err(error) => return Err(unless_fenced(claim.as_mut(), error).await),
         };
-        let Opened { reapplied, log_time, seen, core } = opened;
+        let Opened { reapplied, log_time, seen, core, numbers, changes_next } = opened;
         let took_ms = spec.clock.now_ms().saturating_sub(began);
         metrics::histogram!("eschaton_worker_open_seconds", "group" => spec.group.clone())
             .record(std::time::Duration::from_millis(took_ms));
         metrics::counter!("eschaton_worker_reapplied_changes_total", "group" => spec.group.clone())
             .increment(reapplied);
         tracing::info!(worker = name, next, reapplied, log_time, took_ms, "worker opened");
-        let (store, clock, limits) = (spec.store.clone(), spec.clock.clone(), spec.limits);
-        let unwritten = Unwritten::new(store, clock, limits, spec.group.clone(), planted);
-        Ok(Self { spec, planted, name, core, claim, next, log_time, seen, reapplied, unwritten })
+        let (store, clock, limits, group) =
+            (spec.store.clone(), spec.clock.clone(), spec.limits, spec.group.clone());
+        let outbox = Outbox::new(
+            spec.log.clone(),
+            clock.clone(),
+            limits.retry_ms,
+            group.clone(),
+            changes_next,
+            planted,
+        );
+        let unwritten = Unwritten::new(store, clock, limits, group, outbox, planted);
+        Ok(Self { spec, planted, name, core, claim, next, log_time, seen, reapplied, numbers, unwritten })
     }
 
     /// The next offset that it will consume.
@@ -181,7 +193,7 @@ impl<H: Host> Worker<H> {
                 Either::Right(((), _)) => break,
             }
         }
-        Ok(self.unwritten.flush().await?)
+        self.unwritten.flush().await
     }
 
     /// One batch, if there is one. False: nothing to do.
@@ -213,16 +225,25 @@ impl<H: Host> Worker<H> {
             Some(last) => last.offset + 1,
             None => self.next,
         };
-        let mut repeats = 0;
+        let (mut repeats, mut again, mut early) = (0, 0, 0);
         let mut batch = Batch::decode(&self.core, records, |id| {
-            let repeated = !self.seen.pass(id);
-            repeats += u64::from(repeated);
-            repeated && !self.planted.has(PlantedBug::NoDeduplication)
+            let is_early = self.seen.is_early(id);
+            let is_new = if self.planted.has(PlantedBug::GapsPass) {
+                self.seen.pass_as(id, false)
+            } else {
+                self.seen.pass(id)
+            };
+            if !is_new {
+                let count = match id.source.topic.holds_changes() {
+                    false => &mut repeats,
+                    true if is_early => &mut early,
+                    true => &mut again,
+                };
+                *count += 1;
+            }
+            !is_new && !self.planted.has(PlantedBug::NoDeduplication)
         })?;
-        if repeats > 0 {
-            metrics::counter!("eschaton_worker_repeated_records_total", "group" => self.spec.group.clone())
-                .increment(repeats);
-        }
+        self.count_dropped(repeats, again, early);
         let spec = &self.spec;
         // What is not in the overlay now is in the store already.
         let (mut rows, missing) = batch.known(|at| self.unwritten.get(at));
@@ -251,25 +272,48 @@ impl<H: Host> Worker<H> {
         Ok(stepped)
     }
 
+    /// Repeated records; messages that came again, and that came before one that is missing.
+    fn count_dropped(&self, repeats: u64, again: u64, early: u64) {
+        let group = || self.spec.group.clone();
+        if repeats > 0 {
+            metrics::counter!("eschaton_worker_repeated_records_total", "group" => group())
+                .increment(repeats);
+        }
+        for (why, count) in [("again", again), ("early", early)] {
+            if count > 0 {
+                metrics::counter!("eschaton_worker_messages_dropped_total", "group" => group(), "why" => why)
+                    .increment(count);
+            }
+        }
+    }
+
     async fn commit(&mut self, from: u64, stepped: Stepped) -> Result<(), WorkerError> {
         let mut outputs = stepped.outputs;
-        let changes_at = TopicPartition { topic: self.spec.changes, partition: self.spec.input.partition };
+        let input = self.spec.input;
+        let is_message = |output: &mut NewRecord| output.to.topic == input.topic;
+        let after = self.spec.log.commits_hold_readers();
+        let mut messages: Vec<_> =
+            if after { outputs.extract_if(.., is_message).collect() } else { Vec::new() };
+        let mut recorded = self.numbers.number(&mut messages);
+        if self.planted.has(PlantedBug::CreditsAfterCommit) {
+            recorded.clear();
+        }
         let first_change = outputs.len();
-        outputs.extend(self.changes_records(changes_at, from, stepped.next, &stepped.rows));
+        outputs.extend(self.changes_records(from, stepped.next, &stepped.rows, recorded));
         let mut batch = StoreBatch {
             worker: self.name.clone(),
             family: self.spec.family,
             watermark: Watermark { sequence: 0, input_next: stepped.next },
             rows: stepped.rows,
         };
-        let late = if self.planted.has(PlantedBug::CreditsAfterCommit) {
-            outputs.extract_if(.., |output| output.to.topic == Topic::Ledger).collect()
+        let late = if self.planted.has(PlantedBug::CreditsAfterCommit) && !after {
+            outputs.extract_if(.., is_message).collect()
         } else {
             Vec::new()
         };
         if self.planted.has(PlantedBug::RowsBeforeCommit) {
             self.unwritten.flush().await?;
-            let end = self.spec.log.end(changes_at).await?;
+            let end = self.spec.log.end(changes_of(&self.spec)).await?;
             batch.watermark.sequence = end;
             self.spec.retrying(|| self.spec.store.apply(batch.clone())).await?;
         }
@@ -287,7 +331,7 @@ impl<H: Host> Worker<H> {
         if let Some(last) = positions.get(first_change..).and_then(<[_]>::last) {
             batch.watermark.sequence = last.offset + 1;
         }
-        self.unwritten.put(batch);
+        self.unwritten.put(batch, messages);
         self.next = stepped.next;
         if let Some(observer) = &self.spec.observer {
             for (trace, offset) in &stepped.traces {
@@ -297,17 +341,21 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
+    /// What the commit records: rows as it leaves them, and what will be told to others.
     fn changes_records(
         &self,
-        to: TopicPartition,
         from: u64,
         next: u64,
         rows: &[RowChange],
+        messages: Vec<Message>,
     ) -> Vec<NewRecord> {
+        let to = changes_of(&self.spec);
+        let outbox = self.numbers.recorded(self.unwritten.unsent_from());
+        let empty = Changes { input_from: from, input_next: next, outbox, ..Changes::default() };
         let mut records = Vec::with_capacity(1);
-        let mut part = Changes { input_from: from, input_next: next, rows: Vec::with_capacity(rows.len()) };
-        let mut bytes = 0;
+        let (mut part, mut bytes) = (empty.clone(), 0);
         let mut flush = |part: &mut Changes| {
+            let part = std::mem::replace(part, empty.clone());
             let index = u32::MAX - u32::try_from(records.len()).unwrap_or(0);
             records.push(NewRecord {
                 to,
@@ -316,8 +364,15 @@ impl<H: Host> Worker<H> {
                 trace: None,
                 payload: Bytes::from(part.encode_to_vec()),
             });
-            part.rows.clear();
         };
+        for message in messages {
+            bytes += message.encoded_len() + 8;
+            part.messages.push(message);
+            if bytes >= self.spec.limits.changes_bytes {
+                flush(&mut part);
+                bytes = 0;
+            }
+        }
         for row in rows {
             let message = RowChangeMessage {
                 table: row.table.number(),
@@ -331,7 +386,7 @@ impl<H: Host> Worker<H> {
                 bytes = 0;
             }
         }
-        if !part.rows.is_empty() {
+        if !part.rows.is_empty() || !part.messages.is_empty() {
             flush(&mut part);
         }
         records

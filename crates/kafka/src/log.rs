@@ -95,6 +95,11 @@ impl Log for KafkaLog {
         self.appender.append(&records).await
     }
 
+    /// Below the last stable offset only.
+    fn commits_hold_readers(&self) -> bool {
+        true
+    }
+
     async fn read(
         &self,
         at: TopicPartition,

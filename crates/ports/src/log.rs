@@ -87,6 +87,13 @@ pub trait Log: Send + Sync + 'static {
     /// what is appended are commands, each complete in itself; what belongs together is a commit.
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError>;
 
+    /// Whether readers of a partition wait for commits that are under way to it, and with them for what was appended
+    /// behind. Workers then send what they tell one another after their commits instead of with them, or each would
+    /// wait for the others' commits.
+    fn commits_hold_readers(&self) -> bool {
+        false
+    }
+
     /// Committed records at or after `from`, in order, at most `max_records` and about `max_bytes`
     /// (one record always fits). Empty at the end; never waits.
     async fn read(

@@ -32,12 +32,14 @@ pub(crate) struct Audit {
     transactions: BTreeMap<TxId, Arc<Transaction>>,
     created: HashMap<OutPoint, (Product, u64)>,
     /// What each id said when it was first published.
-    said: HashMap<RecordId, u64>,
+    said: HashMap<(TopicPartition, RecordId), u64>,
     /// Rows as the committed changes leave them.
     pub(crate) rows: Tables,
     pub(crate) pending: usize,
     sums: BTreeMap<Product, Sums>,
     received: BTreeMap<TopicPartition, HashSet<RecordId>>,
+    /// Messages that follow their commits, by sender and receiver: how many were decided, and how many received.
+    messages: BTreeMap<(u32, u32), (u64, u64)>,
     pub(crate) accepted: BTreeMap<TxId, TopicPartition>,
     spenders: HashMap<OutPoint, TxId>,
     pub(crate) states: BTreeMap<TxId, State>,
@@ -53,6 +55,8 @@ pub(crate) struct Audit {
 pub(crate) struct Left {
     /// Records of topic `ledger` that no worker has consumed.
     records: u64,
+    /// Decided and not received.
+    messages: u64,
     pending: usize,
     in_trees: u64,
     accepted: usize,
@@ -60,7 +64,10 @@ pub(crate) struct Left {
 
 impl Left {
     pub(crate) fn is_nothing(&self) -> bool {
-        self.records == 0 && self.pending == 0 && usize::try_from(self.in_trees) == Ok(self.accepted)
+        self.records == 0
+            && self.messages == 0
+            && self.pending == 0
+            && usize::try_from(self.in_trees) == Ok(self.accepted)
     }
 }
 
@@ -78,6 +85,7 @@ impl Audit {
             pending: 0,
             sums: BTreeMap::new(),
             received: BTreeMap::new(),
+            messages: BTreeMap::new(),
             accepted: BTreeMap::new(),
             spenders: HashMap::new(),
             states: BTreeMap::new(),
@@ -109,7 +117,7 @@ impl Audit {
         // How many inputs one changes record covers is up to the batch.
         let Some(id) = record.id.filter(|_| to.topic != Topic::Changes) else { return Ok(()) };
         let saying = saying(to, record.at_ms, &record.payload);
-        match self.said.insert(id, saying) {
+        match self.said.insert((to, id), saying) {
             Some(before) if before != saying => {
                 broken("L3", format!("{id:?} was published before with another content; now to {to}"))
             }
@@ -119,12 +127,15 @@ impl Audit {
 
     /// L3: a replay says what was said, no more and no less.
     pub(crate) fn said(&self, id: &RecordId, to: TopicPartition, at_ms: u64, payload: &bytes::Bytes) -> bool {
-        self.said.get(id) == Some(&saying(to, at_ms, payload))
+        self.said.get(&(to, *id)) == Some(&saying(to, at_ms, payload))
     }
 
-    /// How many records were published for the inputs of a partition.
-    pub(crate) fn said_by(&self, source: TopicPartition) -> usize {
-        self.said.keys().filter(|id| id.source == source).count()
+    /// How many records a shard's worker published.
+    pub(crate) fn said_by(&self, shard: u32) -> usize {
+        let by = |source: TopicPartition| {
+            source.partition == shard && matches!(source.topic, Topic::Ledger | Topic::Changes)
+        };
+        self.said.keys().filter(|(_, id)| by(id.source)).count()
     }
 
     /// A worker consumed `consumed`, from `from` up to `next`, and published `outputs`.
@@ -154,7 +165,15 @@ impl Audit {
         }
         for record in consumed {
             let Some(id) = record.id else { continue };
-            if self.received.entry(at).or_default().insert(id) {
+            let is_new = if id.source.topic == Topic::Changes {
+                let (_, received) = self.messages.entry((id.source.partition, at.partition)).or_default();
+                let is_next = id.offset == *received;
+                *received += u64::from(is_next);
+                is_next
+            } else {
+                self.received.entry(at).or_default().insert(id)
+            };
+            if is_new {
                 self.travels(at.partition, &record.payload, -1)?;
             }
         }
@@ -177,6 +196,18 @@ impl Audit {
                     changes.input_from, changes.input_next
                 ),
             );
+        }
+        for message in changes.messages {
+            let (decided, _) = self.messages.entry((at.partition, message.partition)).or_default();
+            if message.number != *decided {
+                return broken(
+                    "L3",
+                    format!("{at} tells {} for the {decided}th time: {message:?}", message.partition),
+                );
+            }
+            *decided += 1;
+            self.travels(message.partition, &message.payload, 1)?;
+            self.saw("message after its commit");
         }
         for change in changes.rows {
             let Some(table) = Table::from_number(change.table) else {
@@ -366,6 +397,7 @@ impl Audit {
         };
         Left {
             records: (0..self.shards).map(behind).sum(),
+            messages: self.messages.values().map(|(decided, received)| decided.abs_diff(*received)).sum(),
             pending: self.pending,
             in_trees: self.trees.size(),
             accepted: self.accepted.len(),

@@ -27,7 +27,7 @@ pub enum Bug {
 
 impl Bug {
     /// All, with the names that the command line takes.
-    pub const ALL: [(&'static str, Bug); 18] = [
+    pub const ALL: [(&'static str, Bug); 21] = [
         ("rows-before-commit", Bug::Driver(PlantedBug::RowsBeforeCommit)),
         ("no-deduplication", Bug::Driver(PlantedBug::NoDeduplication)),
         ("wall-clock", Bug::Driver(PlantedBug::WallClock)),
@@ -37,6 +37,9 @@ impl Bug {
         ("counts-records", Bug::Driver(PlantedBug::CountsRecords)),
         ("forgets-newer", Bug::Driver(PlantedBug::ForgetsNewer)),
         ("stale-cache", Bug::Driver(PlantedBug::StaleCache)),
+        ("gaps-pass", Bug::Driver(PlantedBug::GapsPass)),
+        ("forgets-unsent", Bug::Driver(PlantedBug::ForgetsUnsent)),
+        ("sends-once", Bug::Driver(PlantedBug::SendsOnce)),
         ("reply-before-commit", Bug::ReplyBeforeCommit),
         ("missing-fsync", Bug::MissingFsync),
         ("zombie-commits", Bug::ZombieCommits),

@@ -110,6 +110,10 @@ impl Log for SimLog {
         outcome
     }
 
+    fn commits_hold_readers(&self) -> bool {
+        self.0.world().profile.transactional
+    }
+
     async fn read(
         &self,
         at: TopicPartition,

@@ -115,6 +115,7 @@ fn replay(world: &World, shard: u32) -> Result<(), Broken> {
     let failed = |error: eschaton_core::CoreError| verdict(&error.into());
     let mut core = Ledger::load(world.profile.ledger(shard), []).map_err(failed)?;
     let (mut tables, mut seen, mut now, mut said) = (Tables::new(), Seen::default(), 0, 0);
+    let mut told: BTreeMap<TopicPartition, u64> = BTreeMap::new();
     for record in world.log.records(source) {
         if record.id.as_ref().is_some_and(|id| !seen.pass(id)) {
             continue;
@@ -131,7 +132,14 @@ fn replay(world: &World, shard: u32) -> Result<(), Broken> {
         let settled = matches!(input, Input::Settle { .. });
         let effects = core.step(&mut rows, record.offset, now, input).map_err(failed)?;
         for (index, effect) in (0u32..).zip(&effects) {
-            let id = RecordId { source, offset: record.offset, index };
+            let id = if world.profile.transactional && effect.to.topic == Topic::Ledger {
+                let number = told.entry(effect.to).or_default();
+                *number += 1;
+                let source = TopicPartition { topic: Topic::Changes, partition: shard };
+                RecordId { source, offset: *number - 1, index: 0 }
+            } else {
+                RecordId { source, offset: record.offset, index }
+            };
             if !world.audit.said(&id, effect.to, now, &effect.payload) {
                 return broken("L3", format!("a replay says otherwise for {id:?}"));
             }
@@ -148,10 +156,10 @@ fn replay(world: &World, shard: u32) -> Result<(), Broken> {
         let decisions: Vec<_> = decisions.map(|effect| &effect.payload).collect();
         dependencies(world, shard, &tables, &decisions, settled)?;
     }
-    if said != world.audit.said_by(source) {
+    if said != world.audit.said_by(shard) {
         return broken(
             "L3",
-            format!("{source} said {} records, a replay {said}", world.audit.said_by(source)),
+            format!("{source} said {} records, a replay {said}", world.audit.said_by(shard)),
         );
     }
     if core.pending() > 0 || core.holds().next().is_some() || core.next_timer_ms().is_some() {

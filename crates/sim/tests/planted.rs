@@ -48,6 +48,21 @@ fn credits_after_commit() {
 }
 
 #[test]
+fn gaps_pass() {
+    is_found("gaps-pass", &["L1"]);
+}
+
+#[test]
+fn forgets_unsent() {
+    is_found("forgets-unsent", &["L4"]);
+}
+
+#[test]
+fn sends_once() {
+    is_found("sends-once", &["L4"]);
+}
+
+#[test]
 fn no_overlay() {
     is_found("no-overlay", &["L1", "L2", "L3"]);
 }
@@ -91,7 +106,7 @@ fn stale_cache() {
 
 #[test]
 fn counts_records() {
-    is_found("counts-records", &["L2", "L3", "L4", "state"]);
+    is_found("counts-records", &["L1", "L2", "L3", "L4", "state"]);
 }
 
 #[test]

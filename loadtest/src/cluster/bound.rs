@@ -5,7 +5,7 @@
 //! a time for each shard, and writes all their rows, one batch at a time for each shard. Both go on at once, and the
 //! round ends when both are done. Transactions and batches have the sizes that they had in the run, on average: the same
 //! statements. How much larger ones would carry is measured beside it. Along with them the prover's rows are written,
-//! checkpoint after checkpoint as in the run. Not in it: reads, and records of checkpoints; and what ingress appends
+//! checkpoint after checkpoint as in the run. Not in it: reads, and records of checkpoints; and what is appended
 //! outside of transactions goes along in them. So the ratio is on the strict side.
 
 use std::path::Path;

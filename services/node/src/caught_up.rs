@@ -10,8 +10,14 @@ const LOOK_EVERY_MS: u64 = 2;
 /// Looks before the caller is told to come again: two seconds.
 const LOOKS_MAX: u32 = 1_000;
 
-/// Waits until the rows show all that the ledger's log held at the call.
+/// Waits until the rows show all that the ledger's log held at the call, and what it told other shards: a
+/// message may follow the commit that decided it, but is on the log before the rows of that commit are in the store.
 pub(crate) async fn caught_up(ports: &Ports, shards: u32) -> Result<(), Status> {
+    rows_follow(ports, shards).await?;
+    if ports.log.commits_hold_readers() { rows_follow(ports, shards).await } else { Ok(()) }
+}
+
+async fn rows_follow(ports: &Ports, shards: u32) -> Result<(), Status> {
     let away = |error: String| Status::unavailable(error);
     for partition in 0..shards {
         let at = TopicPartition { topic: Topic::Ledger, partition };

@@ -7,6 +7,7 @@ mod rows;
 mod verify;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use eschaton_driver::{Limits, Worker, WorkerError, WorkerSpec};
 use eschaton_embedded::{EmbeddedStore, FileSigner, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::Ports;
 use eschaton_ports::{Family, Log, Signer, Store, StoreBatch, Topic, TopicPartition};
+use eschaton_transfer::GroupPosition;
 use futures::lock::Mutex;
 use merkle_prover::ProverConfig;
 use merkle_prover::worker::ProverSpec;
@@ -25,6 +27,7 @@ use timestamp_aggregator::{
 };
 
 use self::recorder::Recorder;
+use self::view::LogView;
 use crate::config::NodeConfig;
 use crate::transfer::Watch;
 use crate::{identity, wiring};
@@ -200,6 +203,14 @@ pub(crate) async fn open_stamping(shards: u32, ports: &Ports) -> Result<(), Work
 
 fn gauges(shards: u32) -> Arc<[ShardGauges]> {
     (0..shards).map(|_| ShardGauges::default()).collect()
+}
+
+/// The same ports over a log that only looks like one: workers of these positions open over it and change nothing but
+/// the store.
+pub(crate) fn looking_on(ports: &Ports, positions: &[GroupPosition]) -> Ports {
+    let positions = positions.iter().filter_map(|position| Some((position.at()?, position.next)));
+    let view = LogView::new(ports.log.clone(), positions.collect(), BTreeMap::new(), Topic::Changes);
+    beside(ports, Arc::new(view), ports.store.clone())
 }
 
 /// The same ports over another log and another store.

@@ -112,7 +112,17 @@ fn changes(fill: &mut Fill) -> log::Changes {
     let deleted = log::RowChange { value: None, ..row_change(fill) };
     let emptied = log::RowChange { value: Some(Bytes::new()), ..row_change(fill) };
     let rows = vec![row_change(fill), deleted, emptied];
-    log::Changes { input_from: fill.wide(), input_next: fill.wide(), rows }
+    let (input_from, input_next) = (fill.wide(), fill.wide());
+    log::Changes { input_from, input_next, rows, messages: vec![message(fill)], outbox: Some(outbox(fill)) }
+}
+
+fn message(fill: &mut Fill) -> log::Message {
+    log::Message { partition: fill.small(), number: fill.wide(), at_ms: fill.wide(), payload: fill.hash() }
+}
+
+fn outbox(fill: &mut Fill) -> log::Outbox {
+    let sent = log::Sent { partition: fill.small(), count: fill.wide() };
+    log::Outbox { unsent_from: fill.wide(), sent: vec![sent] }
 }
 
 fn checkpoint(fill: &mut Fill) -> log::Checkpoint {
@@ -328,6 +338,9 @@ impl Snapshot {
         snapshot.add("log.Outpoint", outpoint);
         snapshot.add("log.Changes", changes);
         snapshot.add("log.RowChange", row_change);
+        snapshot.add("log.Message", message);
+        snapshot.add("log.Outbox", outbox);
+        snapshot.add("log.Sent", |fill| log::Sent { partition: fill.small(), count: fill.wide() });
         snapshot.add("log.Checkpoint", checkpoint);
         snapshot.add_timestamps();
         snapshot.add("state.OutputRow", output_row);

@@ -45,6 +45,8 @@ pub async fn export(
     );
     let ports = engines::open(config, "export").await?;
     nobody_works(&ports, watch).await?;
+    // First, for what a killed worker had not told others is sent now.
+    rebuild(config, &ports, watch).await?;
     let before = ends(config, &ports).await?;
 
     let all: u64 = before.iter().map(|(_, end)| end).sum();
@@ -56,7 +58,6 @@ pub async fn export(
     }
     let claims = claims(config.shards);
     let positions = positions(ports.log.as_ref(), &claims).await?;
-    rebuild(config, &ports, watch).await?;
     let state = state::write(ports.store.as_ref(), to, watch).await?;
     nobody_works(&ports, watch).await?;
     let after = ends(config, &ports).await?;

@@ -10,6 +10,7 @@ use eschaton_transfer::{
 
 use super::export::report;
 use super::{Step, TransferReport, Watch, claims, engines, keys, ledger, rebuild, state};
+use crate::check;
 use crate::config::{Engines, NodeConfig};
 
 /// Where an embedded node's data is made; it moves to its place when it is whole.
@@ -146,7 +147,8 @@ pub(super) async fn finish(
 ) -> anyhow::Result<()> {
     knows_key(config, ports, &manifest.ledger)?;
     set_positions(ports.log.as_ref(), &claims(config.shards), &manifest.positions).await?;
-    rebuild(config, ports, watch).await?;
+    // The source has sent all that was to be sent; here the log stays as it was written until the comparison is done.
+    rebuild(config, &check::looking_on(ports, &manifest.positions), watch).await?;
     let (hash, difference) = state::compare(ports.store.as_ref(), from, &manifest.state, watch).await?;
     if let Some(difference) = difference {
         bail!(
