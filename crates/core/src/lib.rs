@@ -77,4 +77,13 @@ pub trait Core: Send {
         now: LogTime,
         input: Self::Input,
     ) -> Result<Vec<Effect>, CoreError>;
+
+    /// Whether a row that a step has left so is likely to be read by a later one: worth memory, where there is some.
+    fn reads_again(table: Table, value: Option<&Bytes>) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = (table, value);
+        true
+    }
 }

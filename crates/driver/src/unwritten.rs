@@ -38,8 +38,9 @@ pub(crate) struct Unwritten {
     writing: Option<Writing>,
     /// The newest value of each such row, and the number of the batch that made it.
     overlay: HashMap<At, (u64, Option<Bytes>)>,
-    /// Where rows go from the overlay.
+    /// Where rows go from the overlay, those that the core will read again.
     cache: Cache,
+    reads_again: fn(Table, Option<&Bytes>) -> bool,
     /// Of the last batch that was put here.
     number: u64,
     failed: Option<WorkerError>,
@@ -61,6 +62,7 @@ impl Unwritten {
         limits: Limits,
         group: String,
         outbox: Outbox,
+        reads_again: fn(Table, Option<&Bytes>) -> bool,
         planted: Planted,
     ) -> Self {
         Self {
@@ -75,6 +77,7 @@ impl Unwritten {
             writing: None,
             overlay: HashMap::new(),
             cache: Cache::new(limits.cache_bytes),
+            reads_again,
             number: 0,
             failed: None,
             planted,
@@ -181,6 +184,7 @@ impl Unwritten {
                 for at in writing.keys {
                     if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets)
                         && let Some((_, value)) = self.overlay.remove(&at)
+                        && (self.reads_again)(at.0, value.as_ref())
                         && (!self.planted.has(PlantedBug::StaleCache) || self.cache.get(&at).is_none())
                     {
                         self.cache.insert(at, value);

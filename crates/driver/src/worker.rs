@@ -162,7 +162,7 @@ impl<H: Host> Worker<H> {
             changes_next,
             planted,
         );
-        let unwritten = Unwritten::new(store, clock, limits, group, outbox, planted);
+        let unwritten = Unwritten::new(store, clock, limits, group, outbox, H::Core::reads_again, planted);
         Ok(Self { spec, planted, name, core, claim, next, log_time, seen, reapplied, numbers, unwritten })
     }
 

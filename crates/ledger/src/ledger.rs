@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use eschaton_core::{Core, CoreError, Effect, Keys, LogTime, Rows, Table};
 use eschaton_types::pb::log::{self as pb, ledger_input::Kind};
-use eschaton_types::pb::state::Stage;
+use eschaton_types::pb::state::{OutputRow, Stage};
 use eschaton_types::{Address, OutPoint, Product, Transaction, TxId};
 use prost::Message;
 
@@ -294,6 +294,18 @@ impl Core for Ledger {
         }
         step.run_ready()?;
         Ok(step.finish())
+    }
+
+    /// Outputs that can still be spent, and what was issued. Spent ones are read only by who spends them twice,
+    /// transactions only by who repeats one.
+    fn reads_again(table: Table, value: Option<&Bytes>) -> bool {
+        match table {
+            Table::Outputs => value
+                .and_then(|value| OutputRow::decode(value.clone()).ok())
+                .is_some_and(|row| row.spent_by.is_empty()),
+            Table::Totals => true,
+            _ => false,
+        }
     }
 }
 
