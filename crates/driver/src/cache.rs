@@ -7,8 +7,8 @@ type At = (Table, Bytes);
 /// About what an entry takes beside its key and value: map, links, two counted buffers.
 const ENTRY_BYTES: usize = 192;
 
-/// Rows that this worker wrote and that are in the store, the most recently used of them, so that a payment that
-/// spends what another has just created reads nothing.
+/// Rows that this worker wrote, that are in the store and that its core is likely to read again, the most recently used
+/// of them, so that a payment that spends what another has created reads nothing.
 ///
 /// A worker is the only one that writes its partition's rows, as long as its commits succeed; so a cached row is what
 /// the store holds, and a worker that lost its partition commits nothing that it decided from here.

@@ -115,7 +115,7 @@ impl Default for Settings {
             undecided_max: 16_384,
             checkpoint_ms: 100,
             engines_wait_s: 600,
-            shard_cache_mib: 16,
+            shard_cache_mib: 64,
             bitcoin_rpc: None,
             bitcoin_rpc_cookie: None,
             chain: None,
