@@ -24,6 +24,11 @@ impl Cache {
         Self { rows: LruCache::new_unbounded(), bytes: 0, bytes_max }
     }
 
+    /// Whether it keeps anything.
+    pub(crate) fn is_on(&self) -> bool {
+        self.bytes_max > 0
+    }
+
     pub(crate) fn get(&mut self, at: &At) -> Option<Option<Bytes>> {
         self.rows.get(at).cloned()
     }

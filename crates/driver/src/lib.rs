@@ -9,6 +9,7 @@
 
 mod batch;
 mod cache;
+mod changes;
 mod error;
 mod opening;
 mod outbox;

@@ -31,9 +31,7 @@ pub(crate) async fn open<H: Host>(
     next: u64,
     planted: Planted,
 ) -> Result<Opened<H::Core>, WorkerError> {
-    let mut changes = Committed::new(spec);
-    let reapplied = changes.reapply(spec, name, next, planted).await?;
-    let Committed { numbers, end: changes_next, .. } = changes;
+    let Reapplied { count: reapplied, numbers, changes_next } = reapply(spec, name, next, planted).await?;
     let own_row = [key(name)];
     let row = spec.retrying(|| spec.store.get_many(spec.family.workers(), &own_row)).await?;
     let (log_time, seen) = match row.into_iter().next().flatten() {
@@ -44,91 +42,86 @@ pub(crate) async fn open<H: Host>(
     Ok(Opened { reapplied, log_time, seen, core, numbers, changes_next })
 }
 
-/// What the changes that the store lacks tell of the worker.
-struct Committed {
+/// What the committed changes tell of the worker.
+struct Reapplied {
+    /// Records that the store lacked.
+    count: u64,
     numbers: Numbers,
-    end: u64,
+    /// Where they end.
+    changes_next: u64,
 }
 
-impl Committed {
-    fn new<H>(spec: &WorkerSpec<H>) -> Self {
-        Self { numbers: Numbers::new(changes_of(spec)), end: 0 }
+/// Sends and applies what the last owner may have left.
+async fn reapply<H: Host>(
+    spec: &WorkerSpec<H>,
+    name: &str,
+    next: u64,
+    planted: Planted,
+) -> Result<Reapplied, WorkerError> {
+    let at = changes_of(spec);
+    let mark = spec.retrying(|| spec.store.watermark(name)).await?.unwrap_or_default();
+    let end = spec.log.end(at).await?;
+    if mark.sequence > end || mark.input_next > next {
+        // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
+        let detail = format!(
+            "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
+            mark.input_next, mark.sequence
+        );
+        return Err(WorkerError::StoreAhead { detail });
     }
-
-    /// Sends and applies what the last owner may have left; gives how many records it applied.
-    async fn reapply<H: Host>(
-        &mut self,
-        spec: &WorkerSpec<H>,
-        name: &str,
-        next: u64,
-        planted: Planted,
-    ) -> Result<u64, WorkerError> {
-        let at = changes_of(spec);
-        let mark = spec.retrying(|| spec.store.watermark(name)).await?.unwrap_or_default();
-        let end = spec.log.end(at).await?;
-        self.end = end;
-        if mark.sequence > end || mark.input_next > next {
-            // To go on would decide anew, under offsets that the store takes for old and leaves unwritten.
-            let detail = format!(
-                "{name} has rows up to input {} and change {}, the log ends at {next} and {end}",
-                mark.input_next, mark.sequence
-            );
-            return Err(WorkerError::StoreAhead { detail });
+    // The last record knows how far all messages are sent. One that a torn commit left knows it as well.
+    let last = spec.log.read(at, end.saturating_sub(1), 1, 1).await?;
+    let unsent_from = match last.last() {
+        Some(last) => decode(last)?.outbox.map_or(end, |outbox| outbox.unsent_from),
+        None => 0,
+    };
+    let mut reapplied = Reapplied { count: 0, numbers: Numbers::new(at), changes_next: end };
+    // The record before the watermark is committed: it knows the numbers of the messages so far.
+    let mut from = mark.sequence.saturating_sub(1);
+    while from < end {
+        let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
+        if records.is_empty() {
+            break;
         }
-        // The last record knows how far all messages are sent. One that a torn commit left knows it as well.
-        let last = spec.log.read(at, end.saturating_sub(1), 1, 1).await?;
-        let unsent_from = match last.last() {
-            Some(last) => decode(last)?.outbox.map_or(end, |outbox| outbox.unsent_from),
-            None => 0,
-        };
-        // The record before the watermark is committed: it knows the numbers of the messages so far.
-        let mut from = mark.sequence.saturating_sub(1);
-        let mut applied = 0;
-        while from < end {
-            let records = spec.log.read(at, from, spec.limits.batch_records, 4 << 20).await?;
-            if records.is_empty() {
-                break;
+        for record in records {
+            from = record.offset + 1;
+            let changes = decode(&record)?;
+            // A torn commit may have left changes whose inputs are not consumed: they will be stepped
+            // again, from the rows before them.
+            if changes.input_next > next {
+                continue;
             }
-            for record in records {
-                from = record.offset + 1;
-                let changes = decode(&record)?;
-                // A torn commit may have left changes whose inputs are not consumed: they will be stepped
-                // again, from the rows before them.
-                if changes.input_next > next {
-                    continue;
-                }
-                if let Some(outbox) = &changes.outbox {
-                    self.numbers.follow(outbox);
-                }
-                // What is in the store was sent before it was written.
-                if record.offset < mark.sequence {
-                    continue;
-                }
-                if record.offset >= unsent_from && !planted.has(PlantedBug::ForgetsUnsent) {
-                    self.send(spec, changes.messages).await?;
-                }
-                if planted.has(PlantedBug::NoReapply) {
-                    continue;
-                }
-                let rows = rows(record.offset, changes.rows)?;
-                let watermark = Watermark { sequence: from, input_next: changes.input_next };
-                let batch = StoreBatch { worker: name.to_owned(), family: spec.family, watermark, rows };
-                spec.retrying(|| spec.store.apply(batch.clone())).await?;
-                applied += 1;
+            if let Some(outbox) = &changes.outbox {
+                reapplied.numbers.follow(outbox);
             }
+            // What is in the store was sent before it was written.
+            if record.offset < mark.sequence {
+                continue;
+            }
+            if record.offset >= unsent_from && !planted.has(PlantedBug::ForgetsUnsent) {
+                send(spec, &reapplied.numbers, changes.messages).await?;
+            }
+            if planted.has(PlantedBug::NoReapply) {
+                continue;
+            }
+            let rows = rows(record.offset, changes.rows)?;
+            let watermark = Watermark { sequence: from, input_next: changes.input_next };
+            let batch = StoreBatch { worker: name.to_owned(), family: spec.family, watermark, rows };
+            spec.retrying(|| spec.store.apply(batch.clone())).await?;
+            reapplied.count += 1;
         }
-        Ok(applied)
     }
+    Ok(reapplied)
+}
 
-    async fn send<H>(&self, spec: &WorkerSpec<H>, messages: Vec<Message>) -> Result<(), WorkerError> {
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let record = |message| self.numbers.record(spec.input.topic, message);
-        let records: Vec<_> = messages.into_iter().map(record).collect();
-        let (log, clock) = (spec.log.as_ref(), spec.clock.as_ref());
-        Ok(appending(log, clock, spec.limits.retry_ms, &spec.group, &records).await?)
+async fn send<H>(spec: &WorkerSpec<H>, numbers: &Numbers, messages: Vec<Message>) -> Result<(), WorkerError> {
+    if messages.is_empty() {
+        return Ok(());
     }
+    let records: Vec<_> =
+        messages.into_iter().map(|message| numbers.record(spec.input.topic, message)).collect();
+    let (log, clock) = (spec.log.as_ref(), spec.clock.as_ref());
+    Ok(appending(log, clock, spec.limits.retry_ms, &spec.group, &records).await?)
 }
 
 /// Where a worker records its rows and messages.

@@ -27,15 +27,16 @@ impl Seen {
     /// As [`Self::pass`], with or without gaps.
     pub(crate) fn pass_as(&mut self, id: &RecordId, gapless: bool) -> bool {
         let this = (id.offset, id.index);
-        let highest = self.0.get(&id.source);
-        let is_new = match highest {
-            Some((offset, _)) if gapless => offset.checked_add(1) == Some(id.offset),
-            None if gapless => id.offset == 0,
-            Some(highest) => this > *highest,
-            None => true,
+        let Some(highest) = self.0.get_mut(&id.source) else {
+            let is_new = !gapless || id.offset == 0;
+            if is_new {
+                self.0.insert(id.source, this);
+            }
+            return is_new;
         };
+        let is_new = if gapless { highest.0.checked_add(1) == Some(id.offset) } else { this > *highest };
         if is_new {
-            self.0.insert(id.source, this);
+            *highest = this;
         }
         is_new
     }

@@ -184,6 +184,7 @@ impl Unwritten {
                 for at in writing.keys {
                     if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets)
                         && let Some((_, value)) = self.overlay.remove(&at)
+                        && self.cache.is_on()
                         && (self.reads_again)(at.0, value.as_ref())
                         && (!self.planted.has(PlantedBug::StaleCache) || self.cache.get(&at).is_none())
                     {

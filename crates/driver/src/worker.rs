@@ -12,6 +12,7 @@ use futures::future::{Either, select};
 use prost::Message as _;
 
 use crate::batch::{Batch, published};
+use crate::changes::Parts;
 use crate::opening::{self, Opened, changes_of};
 use crate::outbox::{Numbers, Outbox};
 use crate::planted::{Planted, PlantedBug};
@@ -227,7 +228,6 @@ impl<H: Host> Worker<H> {
         };
         let (mut repeats, mut again, mut early) = (0, 0, 0);
         let mut batch = Batch::decode(&self.core, records, |id| {
-            let is_early = self.seen.is_early(id);
             let is_new = if self.planted.has(PlantedBug::GapsPass) {
                 self.seen.pass_as(id, false)
             } else {
@@ -236,7 +236,7 @@ impl<H: Host> Worker<H> {
             if !is_new {
                 let count = match id.source.topic.holds_changes() {
                     false => &mut repeats,
-                    true if is_early => &mut early,
+                    true if self.seen.is_early(id) => &mut early,
                     true => &mut again,
                 };
                 *count += 1;
@@ -352,43 +352,29 @@ impl<H: Host> Worker<H> {
         let to = changes_of(&self.spec);
         let outbox = self.numbers.recorded(self.unwritten.unsent_from());
         let empty = Changes { input_from: from, input_next: next, outbox, ..Changes::default() };
-        let mut records = Vec::with_capacity(1);
-        let (mut part, mut bytes) = (empty.clone(), 0);
-        let mut flush = |part: &mut Changes| {
-            let part = std::mem::replace(part, empty.clone());
-            let index = u32::MAX - u32::try_from(records.len()).unwrap_or(0);
-            records.push(NewRecord {
-                to,
-                at_ms: self.log_time,
-                id: Some(RecordId { source: self.spec.input, offset: next.saturating_sub(1), index }),
-                trace: None,
-                payload: Bytes::from(part.encode_to_vec()),
-            });
-        };
+        let mut parts = Parts::new(empty, self.spec.limits.changes_bytes);
         for message in messages {
-            bytes += message.encoded_len() + 8;
-            part.messages.push(message);
-            if bytes >= self.spec.limits.changes_bytes {
-                flush(&mut part);
-                bytes = 0;
-            }
+            parts.add(message.encoded_len(), |part| part.messages.push(message));
         }
         for row in rows {
-            let message = RowChangeMessage {
+            let row = RowChangeMessage {
                 table: row.table.number(),
                 key: row.key.clone(),
                 value: row.value.clone(),
             };
-            bytes += message.encoded_len() + 8;
-            part.rows.push(message);
-            if bytes >= self.spec.limits.changes_bytes {
-                flush(&mut part);
-                bytes = 0;
-            }
+            parts.add(row.encoded_len(), |part| part.rows.push(row));
         }
-        if !part.rows.is_empty() || !part.messages.is_empty() {
-            flush(&mut part);
-        }
-        records
+        let record = |(number, payload)| NewRecord {
+            to,
+            at_ms: self.log_time,
+            id: Some(RecordId {
+                source: self.spec.input,
+                offset: next.saturating_sub(1),
+                index: u32::MAX - number,
+            }),
+            trace: None,
+            payload,
+        };
+        (0..).zip(parts.finish()).map(record).collect()
     }
 }

@@ -59,7 +59,7 @@ pub struct Settings {
     pub checkpoint_ms: u64,
     /// In a cluster: how long engines that are away are waited for at the start, seconds, 0 to 86,400.
     pub engines_wait_s: u64,
-    /// In a cluster: memory in which the resolver of each shard keeps rows that it wrote, MiB, 0 to 4,096.
+    /// In a cluster: memory in which the resolver of each shard keeps live outputs that it made, MiB, 0 to 4,096.
     pub shard_cache_mib: u64,
     /// Node of the chain that carries anchors: `http://[user:password@]host:port`. Without one a node on network dev with
     /// embedded engines has a private Bitcoin chain in its own process, and others anchor nothing.

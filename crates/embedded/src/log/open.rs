@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -97,12 +98,16 @@ impl Opened {
         let layout = Layout::new(options.shards);
 
         let meta = home.keyspace(META, || keyspace_options(META_MEMTABLE_BYTES))?;
-        let mut list = Vec::with_capacity(layout.all().count());
+        // One work's idle partitions must not make the other's buffers small: small ones are flushed often, and
+        // their tables merged often.
+        let mut sharers = BTreeMap::new();
+        for at in layout.all() {
+            *sharers.entry(since_format(at.topic)).or_insert(0_usize) += 1;
+        }
+        let mut list = Vec::with_capacity(sharers.values().sum());
         for at in layout.all() {
             let (since, name) = (since_format(at.topic), keyspace_name(at));
-            // One work's idle partitions must not make the other's buffers small: small ones are flushed often, and
-            // their tables merged often.
-            let sharers = layout.all().filter(|other| since_format(other.topic) == since).count();
+            let sharers = sharers.get(&since).copied().unwrap_or(1);
             let memtable_bytes = (options.write_buffer_bytes / sharers as u64).clamp(1 << 20, 16 << 20);
             let tail_bytes = options.tail_cache_bytes / sharers;
             let keyspace = home.keyspace_since(since, &name, || keyspace_options(memtable_bytes))?;
