@@ -197,7 +197,8 @@ impl Home {
             .max_journaling_size(options.journal_bytes_max.max(64 << 20))
             // Hashes and signatures do not compress, and the journal is on the path of every commit.
             .journal_compression(CompressionType::None)
-            .worker_threads(2)
+            // With more, fjall's first hands every merge back to the queue at once, again and again while another works.
+            .worker_threads(1)
             .open()
             .map_err(OpenError::engine(&engine))?;
         Ok(Self { dir: dir.to_owned(), kind, db, mark, scan, created, format, lock })

@@ -13,6 +13,7 @@ mod journal;
 mod log;
 mod rng;
 mod signer;
+mod spent_buffers;
 mod store;
 mod write_behind;
 

@@ -20,6 +20,7 @@ use fjall::config::{
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::home::{ENGINE, EngineOptions, Home, Kind};
+use crate::spent_buffers::SpentBuffers;
 use crate::write_behind::WriteBehind;
 use crate::{JournalCut, OpenError};
 use pieces::Pieces;
@@ -58,6 +59,7 @@ pub struct EmbeddedStore {
 
 /// One family's tables.
 struct Part {
+    _spent_buffers: SpentBuffers,
     // Before the engine, which its thread uses.
     writer: Writer,
     tables: HashMap<Table, Pieces>,
@@ -114,6 +116,9 @@ impl Part {
         let watermarks = home.keyspace(WATERMARKS, || keyspace_options(small, 1))?;
         let sequence = home.seal(&watermarks)?;
         let by_worker = read_watermarks(&watermarks).map_err(|detail| home.damaged(detail))?;
+        let buffers = tables.values().flat_map(|pieces| pieces.from(&[])).cloned();
+        let spent_buffers =
+            SpentBuffers::free(family.name(), buffers).map_err(OpenError::io(dir, "start a thread for"))?;
         let Home { db, mark, scan, lock, .. } = home;
         let writes = Tables {
             db: db.clone(),
@@ -125,7 +130,7 @@ impl Part {
         };
         let writer =
             Writer::start(family.name(), writes).map_err(OpenError::io(dir, "start a thread for"))?;
-        Ok((Self { writer, tables, watermarks, db, _lock: lock }, scan.cut))
+        Ok((Self { _spent_buffers: spent_buffers, writer, tables, watermarks, db, _lock: lock }, scan.cut))
     }
 
     /// The engine shows rows of a batch one by one; a snapshot of it shows whole batches alone.

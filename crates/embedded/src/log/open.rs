@@ -15,6 +15,7 @@ use super::partition::Partition;
 use super::queue::{Poison, Queue};
 use super::{EmbeddedLog, Partitions};
 use crate::home::{EngineOptions, Home, Kind};
+use crate::spent_buffers::SpentBuffers;
 use crate::{JournalCut, OpenError, background};
 
 /// More shards than this on one machine only cost memory.
@@ -134,6 +135,9 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, Ope
         cut: scan.cut,
         ends,
     };
+    let buffers = list.iter().map(|partition| partition.keyspace.clone());
+    let spent_buffers =
+        SpentBuffers::free("log", buffers).map_err(OpenError::io(&dir, "start a thread for"))?;
     let poison = Poison::default();
     let partitions = Arc::new(Partitions { layout, list, poison: poison.clone() });
     let (queue, requests) = Queue::new(poison);
@@ -155,7 +159,10 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, Ope
         .name("log-committer".to_owned())
         .spawn(move || committer.run())
         .map_err(OpenError::io(&dir, "start the committer of"))?;
-    Ok((EmbeddedLog { queue, partitions, closing, committer: Some(committer), _lock: lock }, report))
+    let committer = Some(committer);
+    let log =
+        EmbeddedLog { queue, partitions, closing, committer, _spent_buffers: spent_buffers, _lock: lock };
+    Ok((log, report))
 }
 
 /// A position beyond its partition's end was consumed from records that are no longer there.
