@@ -3,7 +3,7 @@
 mod look;
 
 use anyhow::{Context, bail};
-use eschaton_cql::CqlStore;
+use eschaton_cql::{CqlStore, OpenError};
 use eschaton_embedded::{FileSigner, OsRng, SystemClock};
 use eschaton_kafka::KafkaLog;
 use eschaton_ports::{Log, Signer, Store};
@@ -12,9 +12,14 @@ use eschaton_types::Network;
 
 use crate::config::{Engines, NodeConfig};
 use crate::identity;
+use crate::transfer::nobody_works;
 use crate::wiring::fix_identity;
 
 pub use look::{CheckpointState, ClusterState, Member, ShardState};
+
+/// The first schema whose programs number what shards tell one another. One of an older schema that went on would send
+/// without numbers, and lose count of what it is sent.
+const MESSAGES_NUMBERED: u32 = 3;
 
 /// What was found and done, a line each.
 pub async fn migrate(config: &NodeConfig) -> anyhow::Result<Vec<String>> {
@@ -29,6 +34,13 @@ pub async fn migrate(config: &NodeConfig) -> anyhow::Result<Vec<String>> {
     let verifier = VerifierKey::from_public(&config.origin, &signer.public_key())?;
     let ledger = serde_json::to_string(&identity::ledger(config, &verifier))?;
     let topics = eschaton_kafka::migrate(kafka, kafka.replication).await?;
+    if let Err(OpenError::SchemaOld { found, .. }) = CqlStore::open(cql).await
+        && found < MESSAGES_NUMBERED
+    {
+        let log = KafkaLog::open((**kafka).clone()).await?;
+        let older = format!("the keyspace has schema {found}, whose programs cannot work beside newer ones");
+        nobody_works(&log, &SystemClock, &mut |_| Ok(())).await.context(older)?;
+    }
     let schema = eschaton_cql::migrate_for(cql, Some(&ledger)).await?;
     let mut lines = vec![format!(
         "keys are in {}; give them to merkle-prover, and on network dev to gossip-ingress",

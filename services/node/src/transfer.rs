@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use conflict_resolver::{GROUP as RESOLVERS, ResolverConfig};
 use eschaton_driver::Worker;
 use eschaton_kit::Ports;
-use eschaton_ports::{Signer, Topic, TopicPartition};
+use eschaton_ports::{Clock, Log, Signer, Topic, TopicPartition};
 use eschaton_proof::VerifierKey;
 use eschaton_transfer::{Ledger, TransferError};
 use merkle_prover::worker::{GROUP as PROVERS, ProverWorker};
@@ -79,11 +79,11 @@ fn claims(shards: u32) -> Vec<(&'static str, Vec<TopicPartition>)> {
 
 /// Refuses a log on which processes are at work. One that has just ended may be a member of its group for some seconds
 /// more: until its leaving is known, or until it is given up for dead.
-async fn nobody_works(ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
+pub(crate) async fn nobody_works(log: &dyn Log, clock: &dyn Clock, watch: Watch<'_>) -> anyhow::Result<()> {
     for group in [RESOLVERS, PROVERS, STAMPERS, ANCHORERS, Service::GossipIngress.name()] {
         let mut looks = 0;
         loop {
-            let owners = ports.log.owners(group).await?;
+            let owners = log.owners(group).await?;
             if owners.is_empty() {
                 break;
             }
@@ -96,7 +96,7 @@ async fn nobody_works(ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
                 );
             }
             watch(Step { what: "waiting for workers to end", done: looks, all: LOOKS_MAX })?;
-            ports.clock.sleep_ms(LOOK_EVERY_MS).await;
+            clock.sleep_ms(LOOK_EVERY_MS).await;
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ mod rounds;
 mod state;
 mod status;
 mod takeover;
+mod upgrading;
 
 /// What [`kit::node::Node`] starts.
 const SHAPE: kit::node::Shape = kit::node::Shape::Cluster;

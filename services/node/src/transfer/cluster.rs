@@ -28,7 +28,7 @@ pub(super) async fn import(
     engines::fix_identity(config)?;
     let ports = engines::open(config, "import").await?;
     knows_key(config, &ports, &manifest.ledger)?;
-    nobody_works(&ports, watch).await?;
+    nobody_works(ports.log.as_ref(), ports.clock.as_ref(), watch).await?;
     let mut target = Appending(ports.log.clone());
     let mut there = 0;
     for (at, file) in files {
@@ -38,7 +38,7 @@ pub(super) async fn import(
         is_empty(ports.store.as_ref()).await?;
     }
     put(&mut target, files, from, watch).await?;
-    nobody_works(&ports, watch).await?;
+    nobody_works(ports.log.as_ref(), ports.clock.as_ref(), watch).await?;
     finish(config, &ports, manifest, from, watch).await
 }
 

@@ -44,7 +44,7 @@ pub async fn export(
         to.display()
     );
     let ports = engines::open(config, "export").await?;
-    nobody_works(&ports, watch).await?;
+    nobody_works(ports.log.as_ref(), ports.clock.as_ref(), watch).await?;
     // First, for what a killed worker had not told others is sent now.
     rebuild(config, &ports, watch).await?;
     let before = ends(config, &ports).await?;
@@ -59,7 +59,7 @@ pub async fn export(
     let claims = claims(config.shards);
     let positions = positions(ports.log.as_ref(), &claims).await?;
     let state = state::write(ports.store.as_ref(), to, watch).await?;
-    nobody_works(&ports, watch).await?;
+    nobody_works(ports.log.as_ref(), ports.clock.as_ref(), watch).await?;
     let after = ends(config, &ports).await?;
     if let Some(((at, before), (_, after))) = before.iter().zip(&after).find(|(one, other)| one != other) {
         bail!(TransferError::Refused(format!(
