@@ -9,7 +9,7 @@ pub(crate) const WIDTH: usize = 256;
 /// Levels of rows: three hold 2^24 leaves.
 const LEVELS: u8 = 3;
 /// Most leaves of a tree.
-pub const LEAVES_MAX: u32 = 1 << 20;
+pub const LEAVES_MAX: u32 = 1 << 22;
 
 /// A tree that grows leaf by leaf. In memory is only its right edge: the last row of each level, at most three
 /// of 256 nodes, whatever the number of leaves. Its shape is that of OpenTimestamps' trees, in which a row of 256

@@ -12,6 +12,8 @@ use eschaton_api::timestamp::timestamps_server::Timestamps;
 use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, OsRng, StoreOptions, SystemClock};
 use eschaton_kit::{Health, Ports};
 use eschaton_ots::{CalendarUri, Chain, Timestamp};
+use eschaton_ports::Clock;
+use eschaton_timestamp::AnchorInput;
 use timestamp_aggregator::{
     Aggregator, AggregatorConfig, Calendar, CalendarLimits, Intake, IntakeLimits, Lookup, TimestampsService,
     listen,
@@ -43,6 +45,7 @@ struct Bench {
     service: TimestampsService,
     aggregator: Aggregator,
     calendar: Calendar,
+    health: Health,
     stop: CancellationToken,
 }
 
@@ -51,7 +54,8 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let ports = ports(dir.path());
         let (health, stop) = (Health::default(), CancellationToken::new());
-        let config = AggregatorConfig { interval_ms, ..AggregatorConfig::new(1) };
+        let mut config = AggregatorConfig { interval_ms, ..AggregatorConfig::new(1) };
+        config.anchorer.anchor_ms = 1;
         let listener = listen("127.0.0.1:0".parse().unwrap(), &calendar).unwrap();
         let address = listener.local_addr().unwrap();
         let uri = CalendarUri::new(&format!("http://{address}")).unwrap();
@@ -61,7 +65,7 @@ impl Bench {
         let service = TimestampsService::new(intake.clone(), lookup.clone(), &ports);
         let answers = (intake.clone(), lookup, aggregator.anchors());
         let calendar = Calendar::start(listener, calendar, answers, None, &ports, &stop);
-        Self { _dir: dir, address, intake, service, aggregator, calendar, stop }
+        Self { _dir: dir, address, intake, service, aggregator, calendar, health, stop }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -172,5 +176,54 @@ async fn a_digest_too_many_is_told_to_come_again() {
     second.write_all(&post(&[2; 32])).await.unwrap();
     assert!(answer(&mut second).await.0.starts_with("http/1.1 200 "));
     drop((first, second));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn digests_are_not_taken_for_ever_while_no_anchor_can_be_made() {
+    let intake = IntakeLimits { unanchored_max: 2, ..IntakeLimits::default() };
+    // Nobody tells the anchorer a fee, so it makes no anchor.
+    let bench = Bench::start(1, intake, CalendarLimits::default()).await;
+    let mut taken = 0_u8;
+    let mut connection = bench.connect().await;
+    let refused = loop {
+        connection.write_all(&post(&[taken; 32])).await.unwrap();
+        let (head, body) = answer(&mut connection).await;
+        if !head.starts_with("http/1.1 200 ") {
+            break (head, String::from_utf8(body).unwrap());
+        }
+        taken += 1;
+        SystemClock.sleep_ms(50).await;
+        assert!(taken < 200, "nothing is refused");
+    };
+    assert!(taken >= 2);
+    assert!(
+        refused.0.starts_with("http/1.1 503 ") && refused.0.contains("retry-after: 60\r\n"),
+        "{refused:?}"
+    );
+    assert!(refused.1.contains("no anchor could be made for long"), "{refused:?}");
+    let request = StampRequest { digest: Bytes::from_static(&[0; 32]) };
+    let status = bench.service.stamp(Request::new(request)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let problems = bench.health.problems().join("; ");
+    for told in ["stamps-intake: ", "at most 2 may", "fee cap"] {
+        assert!(problems.contains(told), "{told}: {problems}");
+    }
+
+    // An anchor takes all that wait, and the door opens by itself.
+    bench.aggregator.inbox().tell(&[AnchorInput::Fee(1_000)]).await.unwrap();
+    let again = async {
+        loop {
+            connection.write_all(&post(&[201; 32])).await.unwrap();
+            let (head, _) = answer(&mut connection).await;
+            if head.starts_with("http/1.1 200 ") {
+                return;
+            }
+            SystemClock.sleep_ms(50).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert!(!bench.health.problems().join("; ").contains("stamps-intake"));
+    drop(connection);
     bench.stop().await;
 }

@@ -77,7 +77,11 @@ async fn digest(body: Incoming, parts: &Parts) -> Answer {
     match parts.intake.stamp(digest).await {
         Ok(stamp) => with(StatusCode::OK, BYTES, stamp.timestamp),
         Err(error @ StampError::Digest { .. }) => text(StatusCode::BAD_REQUEST, error.to_string()),
-        Err(error @ (StampError::Busy { retry_ms } | StampError::Late { retry_ms })) => {
+        Err(
+            error @ (StampError::Busy { retry_ms }
+            | StampError::Unanchored { retry_ms }
+            | StampError::Late { retry_ms }),
+        ) => {
             let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_ms.div_ceil(1_000)));
             answer

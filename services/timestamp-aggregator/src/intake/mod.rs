@@ -2,11 +2,12 @@
 //! closed. Whichever process owns the shard, the tail of topic `stamped` tells where the digests are.
 
 mod answering;
+mod backlog;
 mod rounds;
 mod tail;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use eschaton_core::{Topic, TopicPartition};
 use eschaton_kit::{Health, Ports};
 use eschaton_ots::tree::Hash;
 use eschaton_ots::{CalendarUri, OtsError};
+use eschaton_timestamp::LEAVES_MAX;
 use eschaton_timestamp::proof::promise;
 use eschaton_timestamp::rows::{DIGEST_MAX, digest_key, shard_of};
 use parking_lot::Mutex;
@@ -22,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{REFUSED, STAMP_SECONDS, STAMPED, WAITING};
 use rounds::{Entry, Rounds};
+
+/// Anchors are a matter of blocks.
+const UNANCHORED_RETRY_MS: u64 = 60_000;
 
 /// Bounds of an intake.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +39,19 @@ pub struct IntakeLimits {
     pub wait_ms: u64,
     /// What callers are told to wait who find no room, ms.
     pub retry_ms: u64,
+    /// Most intervals that wait for an anchor; beyond it no digest is taken.
+    pub unanchored_max: u32,
 }
 
 impl Default for IntakeLimits {
     fn default() -> Self {
-        Self { waiting_max: 1 << 18, round_digests: 1 << 13, wait_ms: 10_000, retry_ms: 200 }
+        Self {
+            waiting_max: 1 << 18,
+            round_digests: 1 << 13,
+            wait_ms: 10_000,
+            retry_ms: 200,
+            unanchored_max: LEAVES_MAX / 4 * 3,
+        }
     }
 }
 
@@ -66,6 +79,14 @@ pub enum StampError {
         /// When to come again.
         retry_ms: u64,
     },
+    /// Anchors could not be made for long.
+    #[error(
+        "no anchor could be made for long, and no more digests are taken until one is; come again in {retry_ms} ms"
+    )]
+    Unanchored {
+        /// When to come again.
+        retry_ms: u64,
+    },
     /// It may be stamped or not; submitting it again gives the place that it has.
     #[error("the digest was not confirmed in time; submit it again in {retry_ms} ms, it keeps its place")]
     Late {
@@ -83,6 +104,8 @@ struct Shared {
     limits: IntakeLimits,
     rounds: Vec<Arc<Rounds>>,
     waiting: AtomicUsize,
+    /// Too many intervals wait for an anchor.
+    full: AtomicBool,
     /// The serialized timestamp of an interval's root.
     end: Vec<u8>,
 }
@@ -145,6 +168,7 @@ impl Intake {
             limits,
             rounds,
             waiting: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             end: promise(uri).to_bytes()?,
         });
         for rounds in &shared.rounds {
@@ -155,6 +179,7 @@ impl Intake {
             tokio::spawn(tail);
             tokio::spawn(rounds::run(shared.clone(), rounds.clone(), stop.clone()));
         }
+        tokio::spawn(backlog::run(shared.clone(), health.clone(), stop.clone()));
         Ok(Self(shared))
     }
 
@@ -186,6 +211,10 @@ impl Intake {
             return Ok(Vec::new());
         }
         let (limits, count) = (shared.limits, digests.len());
+        if shared.full.load(Ordering::Relaxed) {
+            metrics::counter!(REFUSED).increment(1);
+            return Err(StampError::Unanchored { retry_ms: UNANCHORED_RETRY_MS });
+        }
         let busy = || {
             metrics::counter!(REFUSED).increment(1);
             StampError::Busy { retry_ms: limits.retry_ms }
