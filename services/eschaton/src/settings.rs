@@ -92,6 +92,13 @@ pub(crate) struct SettingsArgs {
     /// Blocks after which an anchor is final, 1 to 100 [default: 6]
     #[arg(long)]
     anchor_confirmations: Option<String>,
+    /// Calendars that stamp every anchor's root, beside the chain or instead of it: http://host:port, with commas between
+    /// several; without --bitcoin-rpc there is no private chain then
+    #[arg(long, value_name = "URL,...")]
+    anchor_upstream: Option<String>,
+    /// How often they are asked for a proof that they promised, ms [default: 60000]
+    #[arg(long)]
+    upstream_ask_ms: Option<String>,
     /// Height below which nobody paid the anchors' wallet [default: 0]
     #[arg(long)]
     wallet_birthday: Option<String>,
@@ -139,6 +146,8 @@ impl SettingsArgs {
             ("anchor_fee_target", &self.anchor_fee_target),
             ("anchor_fee_cap", &self.anchor_fee_cap),
             ("anchor_confirmations", &self.anchor_confirmations),
+            ("anchor_upstream", &self.anchor_upstream),
+            ("upstream_ask_ms", &self.upstream_ask_ms),
             ("wallet_birthday", &self.wallet_birthday),
             ("otlp", &self.otlp),
             ("trace_one_in", &self.trace_one_in),

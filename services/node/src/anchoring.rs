@@ -13,6 +13,7 @@ use eschaton_chain::{RpcChain, RpcConfig};
 use eschaton_embedded::open_seed;
 use eschaton_kit::{Health, Ports};
 use eschaton_onchain::{SeedSigner, Wallet, WalletConfig};
+use eschaton_ots::CalendarUri;
 use eschaton_ports::Clock;
 use eschaton_ports::chain::{Chain, ChainSigner, Coin, Purpose};
 use eschaton_regtest::{RegtestChain, RegtestConfig, RpcOptions, RpcServer};
@@ -62,6 +63,10 @@ pub struct AnchorConfig {
     pub confirmations: u32,
     /// No block below this height pays the wallet.
     pub birthday: u32,
+    /// Calendars that stamp every anchor's root, beside the chain or instead of it.
+    pub upstream: Vec<CalendarUri>,
+    /// How often they are asked for a proof that they promised, ms.
+    pub upstream_ask_ms: u64,
 }
 
 impl Default for AnchorConfig {
@@ -73,6 +78,8 @@ impl Default for AnchorConfig {
             fee_cap_sat_per_kvb: 100_000,
             confirmations: 6,
             birthday: 0,
+            upstream: Vec::new(),
+            upstream_ask_ms: 60_000,
         }
     }
 }
@@ -88,12 +95,18 @@ impl AnchorConfig {
         }
     }
 
+    /// No chain carries anchors, other calendars do.
+    pub(crate) fn upstream_only(&self) -> bool {
+        matches!(self.chain, ChainSource::None) && !self.upstream.is_empty()
+    }
+
     /// The anchorer's settings.
     pub(crate) fn anchorer(&self, shards: u32) -> AnchorerConfig {
         AnchorerConfig {
             anchor_ms: self.interval_ms,
             fee_cap_sat_per_kvb: self.fee_cap_sat_per_kvb,
             final_blocks: self.confirmations.into(),
+            upstream_only: self.upstream_only(),
             ..AnchorerConfig::new(shards)
         }
     }

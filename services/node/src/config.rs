@@ -7,6 +7,18 @@ use eschaton_types::{Address, Network};
 use crate::anchoring::{AnchorConfig, ChainSource};
 use crate::services::{Service, Services};
 
+/// A shard's memory of live outputs beside an embedded store, which has a cache of its own. Reading that may wait
+/// while its engine puts a flushed buffer in place: a payment of what was lately received should not.
+pub(crate) const EMBEDDED_SHARD_CACHE_MIB: u32 = 16;
+/// The same in a cluster, where each read is a request to the database.
+#[cfg(feature = "cluster")]
+pub(crate) const CLUSTER_SHARD_CACHE_MIB: u32 = 64;
+
+/// In bytes.
+pub(crate) fn mebibytes(count: u32) -> usize {
+    usize::try_from(u64::from(count) << 20).unwrap_or(usize::MAX)
+}
+
 /// On what a node runs.
 #[derive(Clone, Debug)]
 pub enum Engines {
@@ -60,7 +72,7 @@ pub struct NodeConfig {
     pub checkpoint_ms: u64,
     /// How long engines that are away are waited for at the start, seconds.
     pub engines_wait_s: u64,
-    /// Rows that each shard's resolver remembers, bytes. The embedded store has a cache of its own.
+    /// Live outputs that each shard's resolver remembers, bytes.
     pub shard_cache_bytes: usize,
     /// The chain under the timestamps.
     pub anchor: AnchorConfig,
@@ -86,7 +98,7 @@ impl NodeConfig {
             trace_one_in: 0,
             checkpoint_ms: 100,
             engines_wait_s: 600,
-            shard_cache_bytes: 0,
+            shard_cache_bytes: mebibytes(EMBEDDED_SHARD_CACHE_MIB),
             anchor: AnchorConfig::default(),
         }
     }

@@ -31,5 +31,6 @@ pub use cluster::{CheckpointState, ClusterState, Member, ShardState, cluster_sta
 pub use config::{Engines, NodeConfig};
 pub use services::{Service, Services};
 pub use settings::{Layers, SettingError, Settings, Shown, Source};
+pub use timestamp_aggregator::upstream::CalendarClient;
 pub use transfer::{Step, TransferReport, Watch, export, import};
 pub use wiring::{Node, open_engines};

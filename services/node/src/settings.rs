@@ -9,14 +9,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use eschaton_chain::{ChainKind, ConfigError, Credentials, RpcConfig};
+use eschaton_ots::CalendarUri;
 use eschaton_types::{Address, Network};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use layers::{Layers, Source};
 
 use crate::anchoring::{AnchorConfig, ChainSource};
-use crate::config::{Engines, NodeConfig};
+use crate::config::{EMBEDDED_SHARD_CACHE_MIB, Engines, NodeConfig, mebibytes};
 use crate::services::Services;
+
+/// Calendars above one.
+const UPSTREAM_MAX: usize = 8;
 
 /// All settings of a process, as written. [`Settings::node`] checks them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -57,10 +61,16 @@ pub struct Settings {
     pub undecided_max: u32,
     /// Shortest time between two checkpoints in milliseconds, 10 to 60,000.
     pub checkpoint_ms: u64,
+    /// Calendars that stamp every anchor's root, beside the chain or instead of it: `http://host:port`, several with commas
+    /// between them. With them and without `bitcoin_rpc` there is no private chain.
+    pub anchor_upstream: Option<String>,
+    /// How often they are asked for a proof that they promised, ms, 100 to 86,400,000.
+    pub upstream_ask_ms: u64,
     /// In a cluster: how long engines that are away are waited for at the start, seconds, 0 to 86,400.
     pub engines_wait_s: u64,
-    /// In a cluster: memory in which the resolver of each shard keeps live outputs that it made, MiB, 0 to 4,096.
-    pub shard_cache_mib: u64,
+    /// Memory in which the resolver of each shard keeps live outputs that it made, MiB, 0 to 4,096. Unless given 16, in a
+    /// cluster 64.
+    pub shard_cache_mib: Option<u32>,
     /// Node of the chain that carries anchors: `http://[user:password@]host:port`. Without one a node on network dev with
     /// embedded engines has a private Bitcoin chain in its own process, and others anchor nothing.
     pub bitcoin_rpc: Option<String>,
@@ -114,8 +124,10 @@ impl Default for Settings {
             origin: "eschaton.local/dev".to_owned(),
             undecided_max: 16_384,
             checkpoint_ms: 100,
+            anchor_upstream: None,
+            upstream_ask_ms: 60_000,
             engines_wait_s: 600,
-            shard_cache_mib: 64,
+            shard_cache_mib: None,
             bitcoin_rpc: None,
             bitcoin_rpc_cookie: None,
             chain: None,
@@ -181,9 +193,10 @@ impl Settings {
             ("undecided_max", u64::from(self.undecided_max), 16, 1_000_000),
             ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
             ("engines_wait_s", self.engines_wait_s, 0, 86_400),
-            ("shard_cache_mib", self.shard_cache_mib, 0, 4_096),
+            ("shard_cache_mib", u64::from(self.shard_cache_mib.unwrap_or(0)), 0, 4_096),
             ("mine_ms", self.mine_ms, 0, 3_600_000),
             ("anchor_interval_ms", self.anchor_interval_ms.unwrap_or(1), 1, 86_400_000),
+            ("upstream_ask_ms", self.upstream_ask_ms, 100, 86_400_000),
             ("anchor_fee_target", u64::from(self.anchor_fee_target), 1, 1_008),
             ("anchor_fee_cap", self.anchor_fee_cap, 1, 5_000),
             ("anchor_confirmations", u64::from(self.anchor_confirmations), 1, 100),
@@ -214,15 +227,16 @@ impl Settings {
         }
         let engines = self.engines(layers).map_err(|error| wrong.push(error)).ok();
         let chain = self.chain_source(engines.as_ref(), layers).map_err(|error| wrong.push(error)).ok();
+        let upstream = self.upstream(layers).map_err(|error| wrong.push(error)).unwrap_or_default();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
-        let shard_cache_mib = match &engines {
-            Some(Engines::Embedded { .. }) | None => 0,
+        let shard_cache_mib = self.shard_cache_mib.unwrap_or(match &engines {
+            Some(Engines::Embedded { .. }) | None => EMBEDDED_SHARD_CACHE_MIB,
             #[cfg(feature = "cluster")]
-            Some(Engines::Cluster { .. }) => usize::try_from(self.shard_cache_mib).unwrap_or(0),
-        };
+            Some(Engines::Cluster { .. }) => crate::config::CLUSTER_SHARD_CACHE_MIB,
+        });
         match engines.zip(chain) {
             Some((engines, chain)) if wrong.is_empty() => Ok(NodeConfig {
-                anchor: self.anchor(chain),
+                anchor: self.anchor(chain, upstream),
                 services: self.services.clone(),
                 engines,
                 keys_dir,
@@ -239,7 +253,7 @@ impl Settings {
                 trace_one_in: self.trace_one_in,
                 checkpoint_ms: self.checkpoint_ms,
                 engines_wait_s: self.engines_wait_s,
-                shard_cache_bytes: shard_cache_mib << 20,
+                shard_cache_bytes: mebibytes(shard_cache_mib),
             }),
             _ => Err(wrong),
         }
@@ -258,7 +272,7 @@ impl Settings {
                 }
             }
             let embedded = matches!(engines, Some(Engines::Embedded { .. }));
-            return Ok(match embedded && self.network == Network::Dev {
+            return Ok(match embedded && self.network == Network::Dev && self.anchor_upstream.is_none() {
                 true => ChainSource::Embedded { rpc: self.chain_rpc, mine_ms: self.mine_ms },
                 false => ChainSource::None,
             });
@@ -283,7 +297,30 @@ impl Settings {
         Ok(ChainSource::Node(Box::new(rpc)))
     }
 
-    fn anchor(&self, chain: ChainSource) -> AnchorConfig {
+    /// Calendars above this one.
+    fn upstream(&self, layers: &Layers) -> Result<Vec<CalendarUri>, SettingError> {
+        let wrong = |problem: String| layers.wrong("anchor_upstream", problem);
+        let mut calendars = Vec::new();
+        for url in self.anchor_upstream.iter().flat_map(|list| list.split(',')).map(str::trim) {
+            let calendar =
+                crate::stamps::uri(url).map_err(|problem| wrong(format!("of {url}: {problem}")))?;
+            if url.starts_with("https:") {
+                return Err(wrong(format!(
+                    "{url} is https, which is not spoken here; put a proxy before it"
+                )));
+            }
+            if self.calendar_url.as_deref() == Some(url) || calendars.contains(&calendar) {
+                return Err(wrong(format!("{url} is this node's own address or stands there twice")));
+            }
+            calendars.push(calendar);
+        }
+        if calendars.len() > UPSTREAM_MAX {
+            return Err(wrong(format!("at most {UPSTREAM_MAX} calendars")));
+        }
+        Ok(calendars)
+    }
+
+    fn anchor(&self, chain: ChainSource, upstream: Vec<CalendarUri>) -> AnchorConfig {
         let usual_ms = if matches!(chain, ChainSource::Embedded { .. }) { 5_000 } else { 600_000 };
         AnchorConfig {
             chain,
@@ -292,6 +329,8 @@ impl Settings {
             fee_cap_sat_per_kvb: self.anchor_fee_cap.saturating_mul(1_000),
             confirmations: self.anchor_confirmations,
             birthday: self.wallet_birthday,
+            upstream,
+            upstream_ask_ms: self.upstream_ask_ms,
         }
     }
 

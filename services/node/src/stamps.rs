@@ -10,6 +10,7 @@ use eschaton_ots::CalendarUri;
 use eschaton_proof::SignedCheckpoint;
 use sha2::{Digest, Sha256};
 use timestamp_aggregator::chain::ChainHandle;
+use timestamp_aggregator::upstream::{self, UpstreamConfig, UpstreamParts, UpstreamReport};
 use timestamp_aggregator::{
     Aggregator, AggregatorConfig, Calendar, CalendarLimits, ChainReport, ChainStatus, Intake, IntakeLimits,
     Lookup, TimestampsService, listen,
@@ -62,19 +63,44 @@ pub(crate) struct Stamps {
 
 /// The chain's part starts after the calendar, which shows it.
 #[derive(Default)]
-struct Late(OnceLock<ChainHandle>);
+struct Late {
+    chain: OnceLock<ChainHandle>,
+    upstream: UpstreamReport,
+}
 
 impl ChainStatus for Late {
     fn report(&self) -> ChainReport {
-        let Some(status) = self.0.get().map(ChainHandle::status) else { return ChainReport::default() };
+        let upstream = self.upstream.calendars();
+        let Some(status) = self.chain.get().map(ChainHandle::status) else {
+            return ChainReport { upstream, ..ChainReport::default() };
+        };
         let height = status.tip.map_or(0, |tip| tip.height);
         let balance = status.balance;
         ChainReport {
             node: Some(status.problem.unwrap_or_else(|| format!("well, at height {height}"))),
             balance_sat: Some(balance.free_sat.saturating_add(balance.reserved_sat)),
+            upstream,
             ..ChainReport::default()
         }
     }
+}
+
+fn ask_upstream(
+    config: &NodeConfig,
+    aggregator: &Aggregator,
+    ports: &Ports,
+    health: &Health,
+    stop: &CancellationToken,
+) -> UpstreamReport {
+    let asking = UpstreamConfig {
+        calendars: config.anchor.upstream.clone(),
+        ask_ms: config.anchor.upstream_ask_ms,
+        retry_ms: config.anchor.upstream_ask_ms.min(10_000),
+        alone: config.anchor.upstream_only(),
+    };
+    let clock = ports.clock.clone();
+    let parts = UpstreamParts { view: aggregator.anchors(), inbox: aggregator.inbox(), clock };
+    upstream::start(asking, parts, health.clone(), stop.clone())
 }
 
 impl Stamps {
@@ -100,7 +126,11 @@ impl Stamps {
         let service = TimestampsService::new(intake.clone(), lookup.clone(), ports);
         let answers = (intake.clone(), lookup, aggregator.anchors());
         let limits = CalendarLimits::default();
-        let chain = Arc::new(Late::default());
+        let upstream = match config.anchor.upstream.is_empty() {
+            true => UpstreamReport::default(),
+            false => ask_upstream(config, &aggregator, ports, health, stop_working),
+        };
+        let chain = Arc::new(Late { chain: OnceLock::new(), upstream });
         let calendar = Calendar::start(listener, limits, answers, Some(chain.clone()), ports, stop_serving);
         Ok(Self { aggregator, calendar, service, intake, url, chain })
     }
@@ -108,7 +138,7 @@ impl Stamps {
     /// The status page shows the chain from now on.
     pub(crate) fn show_chain(&self, handle: ChainHandle) {
         // It is set once, at the start.
-        let _ = self.chain.0.set(handle);
+        let _ = self.chain.chain.set(handle);
     }
 
     /// Timestamps every checkpoint that is shown, by the SHA-256 of its signed note, until `stop`.

@@ -47,7 +47,9 @@ impl TimestampsService {
 fn refusal(error: StampError) -> Status {
     match error {
         StampError::Digest { .. } => Status::invalid_argument(error.to_string()),
-        StampError::Busy { retry_ms } => pushed_back(Status::resource_exhausted(error.to_string()), retry_ms),
+        StampError::Busy { retry_ms } | StampError::Unanchored { retry_ms } => {
+            pushed_back(Status::resource_exhausted(error.to_string()), retry_ms)
+        }
         StampError::Late { retry_ms } => pushed_back(Status::unavailable(error.to_string()), retry_ms),
     }
 }
@@ -81,6 +83,8 @@ fn message(commitment: Bytes, known: &Known) -> Result<pb::Timestamp, Status> {
             (pb::Progress::Final, id(txid), *confirmations)
         }
     };
+    // An upstream calendar's proof may be there before ours, or instead of it.
+    let progress = if known.timestamp.finished().is_some() { pb::Progress::Final } else { progress };
     let timestamp = known.timestamp.to_bytes().map_err(|error| Status::internal(error.to_string()))?;
     Ok(pb::Timestamp {
         commitment,

@@ -15,6 +15,7 @@ mod lookup;
 mod metrics;
 mod stampers;
 mod ticker;
+pub mod upstream;
 
 use std::sync::Arc;
 

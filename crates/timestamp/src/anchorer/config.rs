@@ -17,6 +17,9 @@ pub struct AnchorerConfig {
     pub final_blocks: u64,
     /// Blocks after which a final anchor is followed no longer.
     pub buried_blocks: u64,
+    /// No chain carries the anchors, upstream calendars do: nothing is paid, and an anchor is final when one of them
+    /// gave its proof.
+    pub upstream_only: bool,
 }
 
 impl AnchorerConfig {
@@ -31,6 +34,7 @@ impl AnchorerConfig {
             bump_blocks: 1,
             final_blocks: 6,
             buried_blocks: 144,
+            upstream_only: false,
         }
     }
 }

@@ -270,15 +270,20 @@ impl Anchorer {
             let new = known.merge(&answer)?;
             let bytes = known.to_bytes()?;
             Timestamp::from_answer(&anchor.root, &bytes)?;
-            Ok((new, bytes))
+            Ok((new, bytes, known.finished().is_some()))
         });
         match merged {
-            Ok((true, bytes)) => {
+            Ok((true, bytes, proven)) => {
                 anchor.upstream = bytes.into();
+                let is_final = self.config.upstream_only && proven && !anchor.is_final;
+                anchor.is_final |= is_final;
                 self.write(number, out);
                 out.events.push(event(number, AnchorChange::Upstream));
+                if is_final {
+                    out.events.push(event(number, AnchorChange::Final));
+                }
             }
-            Ok((false, _)) => {}
+            Ok((false, ..)) => {}
             Err(error) => out.events.push(refused(number, &error.to_string())),
         }
     }
@@ -299,9 +304,15 @@ impl Anchorer {
             self.write(number, out);
             out.events.push(about(number, AnchorChange::Final, &txid, height));
         }
-        while let Some(oldest) = self.anchors.first_entry() {
-            let buried =
-                oldest.get().block.as_ref().is_some_and(|block| deep(block, self.config.buried_blocks));
+        loop {
+            let followed = self.anchors.len();
+            let Some(oldest) = self.anchors.first_entry() else { return };
+            // Without a chain nothing goes deeper. The other calendars have time until there is no room.
+            let crowded = followed > self.config.followed_max / 2;
+            let buried = match &oldest.get().block {
+                Some(block) => deep(block, self.config.buried_blocks),
+                None => self.config.upstream_only && crowded,
+            };
             if !buried || !oldest.get().is_final {
                 return;
             }

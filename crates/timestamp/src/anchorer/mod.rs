@@ -132,6 +132,15 @@ impl Anchorer {
         (self.open.count(), self.oldest_ms)
     }
 
+    /// How many intervals wait for the next anchor by the anchorer's head row, the first of [`Self::rows_for_load`].
+    ///
+    /// # Errors
+    /// [`TimestampError::CorruptRow`].
+    pub fn waiting_by(head: Option<&Bytes>) -> Result<u32, TimestampError> {
+        let head = head.map(|head| decode::<AnchorerRow>(&anchorer_key(), head)).transpose()?;
+        Ok(head.map_or(0, |head| head.count))
+    }
+
     /// Height of the chain.
     pub fn tip(&self) -> u64 {
         self.tip
@@ -179,9 +188,11 @@ impl Anchorer {
     fn plan_if_due(&mut self, now: u64, out: &mut Anchored) -> Result<(), TimestampError> {
         let full = self.open.count() >= LEAVES_MAX;
         let due = self.next_timer_ms().is_some_and(|due| due <= now);
-        let affordable = self.fee.is_some_and(|fee| fee <= self.config.fee_cap_sat_per_kvb);
+        let free = self.config.upstream_only;
+        let affordable = free || self.fee.is_some_and(|fee| fee <= self.config.fee_cap_sat_per_kvb);
         let waiting = self.anchors.values().filter(|anchor| anchor.block.is_none()).count();
-        let room = waiting < self.config.in_flight_max && self.anchors.len() < self.config.followed_max;
+        let in_flight = free || waiting < self.config.in_flight_max;
+        let room = in_flight && self.anchors.len() < self.config.followed_max;
         if !(full || (due && affordable && room)) {
             return Ok(());
         }

@@ -130,7 +130,8 @@ impl Anchorer {
     /// What an operator should know now.
     pub fn alerts(&self) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        let waits = self.open.count() > 0 || self.in_flight().next().is_some();
+        let paid = !self.config.upstream_only;
+        let waits = paid && (self.open.count() > 0 || self.in_flight().next().is_some());
         match self.fee {
             None if waits => alerts.push(Alert::NoFee),
             Some(sat_per_kvb) if waits && sat_per_kvb > self.config.fee_cap_sat_per_kvb => {
@@ -142,7 +143,7 @@ impl Anchorer {
             alerts.push(Alert::Backlog { followed: self.anchors.len() });
         }
         for anchor in self.anchors.values() {
-            if anchor.block.is_none() && anchor.is_final {
+            if anchor.block.is_none() && anchor.is_final && paid {
                 alerts.push(Alert::DeepReorganisation { anchor: anchor.number });
             }
             if anchor.block.is_none() && anchor.attempts.len() >= ATTEMPTS_MAX {

@@ -103,7 +103,7 @@ pub(super) async fn perform(args: OtsArgs, out: Out) -> anyhow::Result<()> {
     );
     let bar = Bar::new();
     let all = u64::try_from(paths.len())?;
-    let mut calendars = args.upgrade.then(Calendars::new);
+    let mut calendars = args.upgrade.then(Calendars::default);
     let mut cases: Vec<(PathBuf, anyhow::Result<Case>)> = Vec::with_capacity(paths.len());
     for (done, path) in (0..).zip(paths) {
         bar.show(Step { what: "reading proofs", done, all });

@@ -15,6 +15,7 @@ mod restart;
 mod stamps;
 mod start_stop;
 mod trace;
+mod upstream;
 mod verify_stamps;
 mod verify_state;
 

@@ -152,3 +152,36 @@ async fn stock_client_goes_the_whole_circle() {
     }
     bench.node.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_client_has_one_proof_of_two_levels() {
+    let upper = Bench::start();
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        ["--anchor-interval-ms", "100", "--upstream-ask-ms", "200", "--anchor-upstream", &upper.calendar];
+    let lower = Node::process(dir.path(), &options).unwrap();
+    let calendar = lower.calendar.clone().unwrap();
+    upper.write("paper");
+    assert!(ots(&upper.home, &calendar, &["stamp", "-c", &calendar, "-m", "1", "paper"]).done);
+    until("a finished proof", async || {
+        let upgraded = ots(&upper.home, &calendar, &["upgrade", "paper.ots"]);
+        if upgraded.done {
+            assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
+            return Some(());
+        }
+        let anchors = upper.cli.json_lines(&["anchor", "list"]);
+        if anchors.iter().any(|anchor| anchor["state"] == "broadcast" || anchor["state"] == "confirmed") {
+            upper.cli.json(&["chain", "mine", "1"]);
+        }
+        None
+    })
+    .await;
+    // Neither calendar is asked any more.
+    lower.stop();
+    let verified = upper.verify(&["paper.ots"]);
+    assert!(verified.done && verified.words.contains("Success! Bitcoin block "), "{verified:?}");
+    std::fs::write(upper.home.join("paper"), "changed").unwrap();
+    let wrong = upper.verify(&["paper.ots"]);
+    assert!(!wrong.done && wrong.words.contains("File does not match original"), "{wrong:?}");
+    upper.node.stop();
+}
