@@ -163,7 +163,7 @@ impl KafkaConfig {
             .set("queued.min.messages", "1")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
             // A member learns of a rebalance by its next heartbeat, and a partition that moves waits for all members.
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout_ms / 16).to_string())
             .set(
                 "max.poll.interval.ms",
                 (self.revoke_timeout_ms.saturating_mul(2)).max(self.session_timeout_ms).to_string(),

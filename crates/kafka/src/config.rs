@@ -71,7 +71,7 @@ impl Default for KafkaConfig {
             statistics_interval_ms: 5_000,
             tail_cache_bytes: 8 << 20,
             read_threads: 4,
-            session_timeout_ms: 10_000,
+            session_timeout_ms: 8_000,
             revoke_timeout_ms: 25_000,
             member_instance_id: None,
             security: Security::default(),

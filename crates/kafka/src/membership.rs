@@ -25,6 +25,9 @@ const CHANGES: usize = 16;
 /// How long the poll below waits for an event.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How long a leaving member waits until the group knows.
+const LEAVE: Duration = Duration::from_secs(5);
+
 /// A place in a group; assignment is cooperative-sticky (KIP-429). Dropping it leaves the group, except with a
 /// `member_instance_id`, which keeps the place until the session time-out (KIP-345).
 pub(crate) struct KafkaMembership {
@@ -32,6 +35,8 @@ pub(crate) struct KafkaMembership {
     member: Arc<Member>,
     /// Why the thread ended by itself.
     trouble: Arc<Mutex<Option<String>>>,
+    /// Answered by the thread's end: the group knows.
+    left: oneshot::Receiver<()>,
 }
 
 impl KafkaMembership {
@@ -57,6 +62,7 @@ impl KafkaMembership {
         let ended = Arc::clone(&stop);
         let trouble: Arc<Mutex<Option<String>>> = Arc::default();
         let told = Arc::clone(&trouble);
+        let (leaving, left) = oneshot::channel::<()>();
         std::thread::Builder::new()
             .name(format!("kafka-member-{group}"))
             .spawn(move || {
@@ -78,9 +84,10 @@ impl KafkaMembership {
                 }
                 // Closes the consumer and leaves the group. With its context the changes end.
                 drop(polled);
+                drop(leaving);
             })
             .map_err(|error| unavailable("starting the membership's thread", error))?;
-        Ok(Self { changes, member: Arc::new(Member { consumer: weak, stop }), trouble })
+        Ok(Self { changes, member: Arc::new(Member { consumer: weak, stop }), trouble, left })
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -96,6 +103,15 @@ impl Membership for KafkaMembership {
             unavailable("the group's membership has ended", trouble.as_deref().unwrap_or("join again"))
         };
         self.changes.recv().await.ok_or_else(ended)
+    }
+
+    async fn leave(&mut self) {
+        self.member.stop.store(true, Ordering::Release);
+        if tokio::time::timeout(LEAVE, &mut self.left).await.is_err() {
+            tracing::warn!(
+                "the group was not told of the leaving in time, and waits for the session time-out"
+            );
+        }
     }
 }
 

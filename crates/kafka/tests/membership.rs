@@ -90,6 +90,18 @@ async fn partitions_move_and_claims_follow() {
     assert!(late.is_err(), "its membership has ended");
 }
 
+/// As a process that ends right after it: the group must know by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_left_is_out_of_the_group() {
+    let (config, _leavings) = made().await;
+    let log = kit::open(&config).await;
+    let mut member = join(&log).await;
+    until(&mut member, &mut BTreeSet::new(), 4).await;
+    tokio::time::timeout(LONG, member.leave()).await.unwrap();
+    assert_eq!(log.owners(GROUP).await.unwrap(), []);
+    assert!(member.next().await.is_err(), "it has ended");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_partitions_of_a_killed_member_are_given_away() {
     let (config, _leavings) = made().await;

@@ -61,6 +61,8 @@ async fn follow(
             () = stop.cancelled() => {
                 // Before the membership is dropped: nobody gets a partition whose worker still commits.
                 at_work.dismiss_all().await;
+                // The others wait for nobody then.
+                membership.leave().await;
                 return Ok(());
             }
         };

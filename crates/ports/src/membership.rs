@@ -10,6 +10,11 @@ pub trait Membership: Send + 'static {
     /// The next change of what this member should claim. Waits for it, for ever if none comes. An error
     /// ends the membership; join again.
     async fn next(&mut self) -> Result<Change, LogError>;
+
+    /// Ends the membership; returns when the group knows, or could not be told in a bounded time. A process that ends
+    /// after a mere drop may be gone before the group is told, which then waits for it as for a dead one. Stop the
+    /// workers first.
+    async fn leave(&mut self) {}
 }
 
 /// A process of a group and what it has.

@@ -10,7 +10,7 @@ use super::fleet::{Fleet, Role};
 use super::link::Link;
 use crate::contest::Dice;
 
-/// Who is stopped for longer is given up by the brokers (`session_timeout_ms`, 10 s).
+/// Who is stopped for longer is given up by the brokers (`session_timeout_ms`, 8 s).
 const SLEEP_MS: (u64, u64) = (12_000, 20_000);
 const BROKER_PAUSE_MS: (u64, u64) = (5_000, 15_000);
 const DATABASE_PAUSE_MS: (u64, u64) = (3_000, 8_000);

@@ -25,7 +25,7 @@ use pour::{Item, Sample, pour};
 use report::{Kind, Move};
 
 /// From one move to the next. What falls due in the first half is looked at: by then a shard has stopped, also after a kill
-/// (the session time-out is 10 s), and what waits then is decided in the second half.
+/// (the session time-out is 8 s), and what waits then is decided in the second half.
 const PLANNED: Duration = Duration::from_secs(20);
 const KILLED: Duration = Duration::from_secs(30);
 

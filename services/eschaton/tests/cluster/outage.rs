@@ -22,7 +22,7 @@ use crate::rounds::{ROUND, fund, paid, pay_round_within};
 /// For payments that wait for an engine's return.
 const LONG: Duration = Duration::from_secs(240);
 
-/// From an engine's return until payments that waited for it are decided: a session time-out (10 s), an opening, a client
+/// From an engine's return until payments that waited for it are decided: a session time-out (8 s), an opening, a client
 /// that asks again each 10 s, and room for a small machine.
 const RECOVERY: Duration = Duration::from_secs(40);
 
