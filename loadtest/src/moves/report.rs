@@ -125,8 +125,9 @@ pub(super) fn judge(
     for Move { kind, began: at, ended } in moves {
         let shards = moved(seen, *at, *ended);
         let within = |sample: &&Sample, to: Instant| sample.accepted >= *at && sample.due < to;
-        let of_moved =
-            samples.iter().filter(|sample| within(sample, *ended) && shards.contains(&sample.shard));
+        // What falls due just before the next move may wait for that one.
+        let half = *at + ended.duration_since(*at) / 2;
+        let of_moved = samples.iter().filter(|sample| within(sample, half) && shards.contains(&sample.shard));
         let slowest = of_moved.max_by_key(|sample| sample.latency());
         let window_end = slowest.map_or(*at + LOOK, |sample| sample.accepted.max(*at + LOOK));
         let others =
@@ -225,5 +226,46 @@ impl Moves {
             ("killed", words(&self.killed)),
             ("acknowledged / lost", format!("{} / {}", self.acknowledged, self.lost)),
         ]);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: MovesArgs,
+    }
+
+    #[test]
+    fn what_waits_for_the_next_move_is_no_stall_of_this_one() {
+        let began = Instant::now();
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        let sample = |shard: u32, due: u64, accepted: u64| Sample {
+            shard,
+            payment: 0,
+            due: at(due),
+            accepted: at(accepted),
+        };
+        // Shard 0 moves at 10 s and waits for a second; at 30 s its new owner is killed.
+        let mut samples: Vec<Sample> =
+            (1_100..9_000).step_by(50).map(|due| sample(1, due, due + 100)).collect();
+        samples.push(sample(0, 10_100, 11_100));
+        samples.push(sample(0, 29_900, 39_900));
+        samples.push(sample(1, 12_000, 12_100));
+        let moves = [(Kind::Goes, 10_000, 30_000), (Kind::Dies, 30_000, 60_000)]
+            .map(|(kind, from, to)| Move { kind, began: at(from), ended: at(to) });
+        let owned = |ms: u64, by: &str| (at(ms), vec![Some(by.to_owned()), Some("b".to_owned())]);
+        let seen = [owned(9_000, "a"), owned(11_000, "b"), owned(31_000, "b"), owned(40_000, "c")];
+        let args = Line::parse_from(["moves", "--kafka", "x", "--cql", "y"]).args;
+        let judged = judge(&args, began, &samples, &moves, &seen, 0).unwrap();
+        let stalls: Vec<f64> = judged.moves.iter().map(|cost| cost.stall_s).collect();
+        assert_eq!(stalls, [1.0, 10.0]);
+        assert_eq!((judged.planned.stall_max_s, judged.killed.stall_max_s), (1.0, 10.0));
     }
 }
