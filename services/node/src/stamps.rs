@@ -80,7 +80,6 @@ impl ChainStatus for Late {
             node: Some(status.problem.unwrap_or_else(|| format!("well, at height {height}"))),
             balance_sat: Some(balance.free_sat.saturating_add(balance.reserved_sat)),
             upstream,
-            ..ChainReport::default()
         }
     }
 }

@@ -141,6 +141,15 @@ impl Anchorer {
         Ok(head.map_or(0, |head| head.count))
     }
 
+    /// What the followed anchors cost that were planned since then, satoshi: the fee of the transaction that is in a
+    /// block, else of the newest.
+    pub fn cost_since(&self, since_ms: u64) -> u64 {
+        let recent = self.anchors.values().filter(|anchor| anchor.planned_ms >= since_ms);
+        recent
+            .filter_map(|anchor| anchor.confirmed().or(anchor.attempts.last()))
+            .fold(0, |sum, attempt| sum.saturating_add(attempt.fee_sat))
+    }
+
     /// Height of the chain.
     pub fn tip(&self) -> u64 {
         self.tip

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::kit::cli::Cli;
 use crate::kit::node::Node;
 use crate::kit::until;
+use crate::stamps::ask;
 
 /// The oldest anchor, once it is in this state.
 async fn anchor(cli: &Cli, state: &str) -> Value {
@@ -53,6 +54,18 @@ async fn a_private_chain_carries_anchors() {
     let confirmed = anchor(&cli, "confirmed").await;
     assert_eq!((&confirmed["height"], &confirmed["confirmations"]), (&mined["height"], &Value::from(1)));
     assert_eq!(cli.json(&["beacon", "--blocks", "1"])["hash"], mined["hash"]);
+
+    // What the only anchors of the day cost, on the page and in the metrics.
+    let fees: Vec<u64> =
+        cli.json_lines(&["anchor", "list"]).iter().filter_map(|anchor| anchor["fee_sat"].as_u64()).collect();
+    let cost = fees.iter().sum::<u64>();
+    until("the day's cost in the metrics", async || {
+        node.scrape().lines().any(|line| line == format!("eschaton_anchor_day_cost_sat {cost}")).then_some(())
+    })
+    .await;
+    let page = ask(node.calendar.as_ref().unwrap(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let page = String::from_utf8_lossy(&page.1).into_owned();
+    assert!(page.contains(&format!("cost of the last day's anchors<td>{cost} sat")), "{page}");
 
     // A light client: all headers from genesis, and the transaction under one of them.
     let client = Client::new(NodeOptions { endpoint: node.url.clone(), ..NodeOptions::default() }).unwrap();

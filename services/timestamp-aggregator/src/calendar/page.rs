@@ -9,6 +9,8 @@ use super::Parts;
 use super::routes::with;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// What costs are added up over. Anchors are followed for 144 blocks, which take about as long.
+pub(crate) const DAY_MS: u64 = 86_400_000;
 /// Anchors that the page shows.
 const SHOWN: usize = 20;
 
@@ -19,8 +21,6 @@ pub struct ChainReport {
     pub node: Option<String>,
     /// What the anchors' wallet has, satoshi.
     pub balance_sat: Option<u64>,
-    /// What anchors cost in the last day, satoshi.
-    pub day_cost_sat: Option<u64>,
     /// Upstream calendars and how each fares, in words.
     pub upstream: Vec<(String, String)>,
 }
@@ -52,6 +52,8 @@ fn page(parts: &Parts) -> String {
         Some(anchorer) => {
             row("intervals that wait for an anchor", anchorer.waiting().0.to_string());
             row("height of the chain", anchorer.tip().to_string());
+            let day = parts.ports.clock.now_ms().saturating_sub(DAY_MS);
+            row("cost of the last day's anchors", format!("{} sat", anchorer.cost_since(day)));
             for anchor in anchorer.anchors().collect::<Vec<_>>().into_iter().rev().take(SHOWN) {
                 let fee = anchor.confirmed().or(anchor.attempts.last()).map_or_else(
                     || "no transaction yet".to_owned(),
@@ -75,9 +77,6 @@ fn page(parts: &Parts) -> String {
     row("chain", report.node.unwrap_or_else(|| "no node is set".to_owned()));
     if let Some(balance) = report.balance_sat {
         row("wallet", format!("{balance} sat"));
-    }
-    if let Some(cost) = report.day_cost_sat {
-        row("cost of the last day", format!("{cost} sat"));
     }
     for (calendar, state) in report.upstream {
         row(&format!("upstream {calendar}"), state);

@@ -12,6 +12,7 @@ const CONFIRMED: &str = "eschaton_anchor_confirmed_total";
 const REORGANISED: &str = "eschaton_anchor_chain_reorganisations_total";
 const SIGNED: &str = "eschaton_anchor_signed_total";
 const FEES: &str = "eschaton_anchor_fees_offered_sat_total";
+const DAY_COST: &str = "eschaton_anchor_day_cost_sat";
 const ALERT: &str = "eschaton_anchor_alert";
 
 pub(super) fn describe() {
@@ -25,6 +26,7 @@ pub(super) fn describe() {
     describe_counter!(REORGANISED, "reorganisations that concerned an anchor or lowered the chain");
     describe_counter!(SIGNED, "transactions that were signed for anchors, replacements included");
     describe_counter!(FEES, "satoshi that a new transaction pays, or a replacement more than the one before");
+    describe_gauge!(DAY_COST, "satoshi that the followed anchors of the last day cost");
     describe_gauge!(ALERT, "1 while it holds, by kind; the words are in status and log");
 }
 
@@ -54,6 +56,11 @@ pub(super) fn reorganised() {
 pub(super) fn signed(more_sat: u64) {
     counter!(SIGNED).increment(1);
     counter!(FEES).increment(more_sat);
+}
+
+pub(super) fn day_cost(sat: u64) {
+    #[allow(clippy::cast_precision_loss)]
+    gauge!(DAY_COST).set(sat as f64);
 }
 
 pub(super) fn alerts(alerts: &[Alert]) {
