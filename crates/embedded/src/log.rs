@@ -30,7 +30,7 @@ pub use open::{LogOptions, OpenReport};
 pub use queue::{APPEND_BYTES_MAX, GROUP_NAME_BYTES_MAX, OWNERS_MAX};
 
 use crate::OpenError;
-use crate::spent_buffers::SpentBuffers;
+use crate::background::Repeated;
 
 /// The log on one machine's disk. Dropping it waits for the commit under way, then closes the
 /// directory; claims that outlive it get `Unavailable`.
@@ -39,7 +39,7 @@ pub struct EmbeddedLog {
     partitions: Arc<Partitions>,
     closing: Arc<AtomicBool>,
     committer: Option<JoinHandle<()>>,
-    _spent_buffers: SpentBuffers,
+    _spent_buffers: Repeated,
     // Last, for fields drop in order: the directory is free only when the engine is closed.
     _lock: File,
 }

@@ -6,14 +6,13 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fjall::{AbstractTree, Keyspace};
 
-use crate::background;
+use crate::background::{self, Repeated};
 
 /// Between two looks. A buffer lives for longer than this under any load: the engine drops one when it flushes the next.
 const EVERY: Duration = Duration::from_millis(25);
@@ -21,37 +20,13 @@ const EVERY: Duration = Duration::from_millis(25);
 /// Lists of files that are held: the engine drops the one before last at its next change.
 const LISTS: usize = 4;
 
-/// The buffers and files of an engine's keyspaces. Ends with its thread when it is dropped.
-pub(crate) struct SpentBuffers {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl SpentBuffers {
-    /// Of these keyspaces.
-    pub(crate) fn free(engine: &str, keyspaces: impl IntoIterator<Item = Keyspace>) -> std::io::Result<Self> {
-        let mut watched: Vec<Buffers> = keyspaces.into_iter().map(Buffers::of).collect();
-        let (stop, stopped) = channel::<()>();
-        let thread = std::thread::Builder::new().name(format!("{engine}-buffers")).spawn(move || {
-            background::yields();
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                for buffers in &mut watched {
-                    buffers.look();
-                }
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for SpentBuffers {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say.
-            let _ = thread.join();
-        }
-    }
+/// Drops the buffers and files of an engine's keyspaces.
+pub(crate) fn free(engine: &str, keyspaces: impl IntoIterator<Item = Keyspace>) -> io::Result<Repeated> {
+    let mut watched: Vec<Buffers> = keyspaces.into_iter().map(Buffers::of).collect();
+    Repeated::start(format!("{engine}-buffers"), EVERY, move || {
+        background::yields();
+        move || watched.iter_mut().for_each(Buffers::look)
+    })
 }
 
 /// One keyspace's buffers that are not freed, the one that is written to last, and its newest lists of files.
@@ -98,19 +73,18 @@ mod tests {
         let db = Database::builder(dir.path()).open().unwrap();
         let keyspace = db.keyspace("rows", KeyspaceCreateOptions::default).unwrap();
         let mut buffers = Buffers::of(keyspace.clone());
-        let mut flush = |rounds: u32| {
-            for round in 0..rounds {
-                buffers.look();
-                keyspace.insert(round.to_be_bytes(), "row").unwrap();
-                keyspace.rotate_memtable_and_wait().unwrap();
-            }
-            // The engine's last hold on a spent buffer ends with the next flush.
-            let before: Vec<_> = buffers.held.iter().map(Arc::downgrade).collect();
-            let dropped = before.iter().filter(|buffer| buffer.strong_count() == 1).count();
+        for round in 0..8_u32 {
             buffers.look();
-            (dropped, before.iter().filter(|buffer| buffer.strong_count() == 0).count(), buffers.held.len())
-        };
-        let (dropped, freed, held) = flush(8);
+            keyspace.insert(round.to_be_bytes(), "row").unwrap();
+            keyspace.rotate_memtable_and_wait().unwrap();
+        }
+        // The engine's last hold on a spent buffer ends with the next flush.
+        let before: Vec<_> = buffers.held.iter().map(Arc::downgrade).collect();
+        let held_by =
+            |holders: usize| before.iter().filter(|buffer| buffer.strong_count() == holders).count();
+        let dropped = held_by(1);
+        buffers.look();
+        let (freed, held) = (held_by(0), buffers.held.len());
         assert!(dropped >= 1, "this engine frees buffers elsewhere now: is this module still of use?");
         assert_eq!(freed, dropped);
         assert!(held <= 3, "{held}");

@@ -19,10 +19,9 @@ use fjall::config::{
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
+use crate::background::Repeated;
 use crate::home::{ENGINE, EngineOptions, Home, Kind};
-use crate::spent_buffers::SpentBuffers;
-use crate::write_behind::WriteBehind;
-use crate::{JournalCut, OpenError};
+use crate::{JournalCut, OpenError, spent_buffers, write_behind};
 use pieces::Pieces;
 use writer::{Tables, Writer};
 
@@ -53,13 +52,13 @@ impl Default for StoreOptions {
 /// batches, a whole suffix of them, and the log has them.
 pub struct EmbeddedStore {
     // First, for fields drop in order: it reads directories of the parts.
-    _write_behind: WriteBehind,
+    _write_behind: Repeated,
     parts: HashMap<Family, Part>,
 }
 
 /// One family's tables.
 struct Part {
-    _spent_buffers: SpentBuffers,
+    _spent_buffers: Repeated,
     // Before the engine, which its thread uses.
     writer: Writer,
     tables: HashMap<Table, Pieces>,
@@ -83,7 +82,7 @@ impl EmbeddedStore {
             engines.push(dir.join(ENGINE));
             cuts.extend(cut);
         }
-        let write_behind = WriteBehind::start(engines).map_err(OpenError::io(dir, "start a thread for"))?;
+        let write_behind = write_behind::start(engines).map_err(OpenError::io(dir, "start a thread for"))?;
         Ok((Self { _write_behind: write_behind, parts }, cuts))
     }
 
@@ -118,7 +117,7 @@ impl Part {
         let by_worker = read_watermarks(&watermarks).map_err(|detail| home.damaged(detail))?;
         let buffers = tables.values().flat_map(|pieces| pieces.from(&[])).cloned();
         let spent_buffers =
-            SpentBuffers::free(family.name(), buffers).map_err(OpenError::io(dir, "start a thread for"))?;
+            spent_buffers::free(family.name(), buffers).map_err(OpenError::io(dir, "start a thread for"))?;
         let Home { db, mark, scan, lock, .. } = home;
         let writes = Tables {
             db: db.clone(),

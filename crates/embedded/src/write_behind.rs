@@ -5,47 +5,27 @@
 //! still for that long: about 100 ms every ten seconds at 8,000 payments/s.
 
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::background::Repeated;
 use crate::journal;
 
 /// Between two rounds; at 10 MB/s some 2 MB wait by then.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Ends with its thread when it is dropped.
-pub(crate) struct WriteBehind {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl WriteBehind {
-    /// Keeps the newest journals of these engines short of unwritten bytes.
-    pub(crate) fn start(engines: Vec<PathBuf>) -> std::io::Result<Self> {
-        let (stop, stopped) = channel::<()>();
-        let thread = std::thread::Builder::new().name("store-sync".to_owned()).spawn(move || {
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                for engine in &engines {
-                    // A help and no promise: what fails here, fails where it counts as well.
-                    let newest = journal::newest(engine).ok().flatten();
-                    if let Some(file) = newest.and_then(|path| File::open(path).ok()) {
-                        let _ = file.sync_data();
-                    }
+/// Keeps the newest journals of these engines short of unwritten bytes.
+pub(crate) fn start(engines: Vec<PathBuf>) -> io::Result<Repeated> {
+    Repeated::start("store-sync".to_owned(), EVERY, move || {
+        move || {
+            for engine in &engines {
+                // A help and no promise: what fails here, fails where it counts as well.
+                let newest = journal::newest(engine).ok().flatten();
+                if let Some(file) = newest.and_then(|path| File::open(path).ok()) {
+                    let _ = file.sync_data();
                 }
             }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for WriteBehind {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say.
-            let _ = thread.join();
         }
-    }
+    })
 }

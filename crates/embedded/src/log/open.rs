@@ -15,8 +15,7 @@ use super::partition::Partition;
 use super::queue::{Poison, Queue};
 use super::{EmbeddedLog, Partitions};
 use crate::home::{EngineOptions, Home, Kind};
-use crate::spent_buffers::SpentBuffers;
-use crate::{JournalCut, OpenError, background};
+use crate::{JournalCut, OpenError, background, spent_buffers};
 
 /// More shards than this on one machine only cost memory.
 const SHARDS_MAX: u32 = 256;
@@ -137,7 +136,7 @@ pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(EmbeddedLog, Ope
     };
     let buffers = list.iter().map(|partition| partition.keyspace.clone());
     let spent_buffers =
-        SpentBuffers::free("log", buffers).map_err(OpenError::io(&dir, "start a thread for"))?;
+        spent_buffers::free("log", buffers).map_err(OpenError::io(&dir, "start a thread for"))?;
     let poison = Poison::default();
     let partitions = Arc::new(Partitions { layout, list, poison: poison.clone() });
     let (queue, requests) = Queue::new(poison);
