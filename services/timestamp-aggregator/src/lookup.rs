@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use eschaton_core::Table;
 use eschaton_driver::WorkerError;
 use eschaton_kit::Ports;
 use eschaton_ots::tree::Hash;
@@ -13,9 +12,7 @@ use eschaton_timestamp::rows::{
     Place, RootPlace, RowKey, anchor_key, anchorer_key, digest_key, interval_key, root_key, shard_of,
 };
 use eschaton_timestamp::stamper::interval_row;
-use eschaton_timestamp::{Anchor, TimestampError};
-use eschaton_types::pb::state::AnchorerRow;
-use prost::Message;
+use eschaton_timestamp::{Anchor, Anchorer, TimestampError};
 
 use crate::AggregatorConfig;
 use crate::stampers::{core_error, get};
@@ -144,7 +141,7 @@ impl Lookup {
         let pending = Above { ops: Vec::new(), ends: Vec::new(), progress: Progress::Pending };
         let Some(row) = rows.get(&key) else { return Ok(Some(pending)) };
         let anchor = Anchor::from_row(place.anchor, row).map_err(core_error)?;
-        let tip = rows.get(&anchorer_key()).map_or(Ok(0), |row| self.tip(row))?;
+        let tip = Anchorer::head_of(rows.get(&anchorer_key())).map_err(core_error)?.tip;
         self.get(proof::rows_for_anchor_path(place, anchor.count), &mut rows).await?;
         let read = |key: &[u8]| rows.get(key).cloned();
         let path = anchor_path(root, place, anchor.count, &read).map_err(core_error)?;
@@ -171,14 +168,6 @@ impl Lookup {
             above.progress = Progress::Anchoring { txid: newest.transaction.txid() };
         }
         Ok(Some(above))
-    }
-
-    fn tip(&self, row: &Bytes) -> Result<u64, WorkerError> {
-        let damaged = |error: prost::DecodeError| eschaton_core::CoreError::Row {
-            table: Table::Anchors.name(),
-            detail: error.to_string(),
-        };
-        Ok(AnchorerRow::decode(row.clone()).map_err(damaged)?.tip)
     }
 
     async fn get(&self, keys: Vec<RowKey>, rows: &mut HashMap<RowKey, Bytes>) -> Result<(), WorkerError> {

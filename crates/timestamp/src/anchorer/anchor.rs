@@ -90,6 +90,11 @@ impl Anchor {
         self.attempts.iter().find(|attempt| attempt.transaction.txid() == txid)
     }
 
+    /// Its transaction as others should see it: the one that its block holds, else the newest.
+    pub fn counting(&self) -> Option<&Attempt> {
+        self.confirmed().or(self.attempts.last())
+    }
+
     pub(crate) fn to_row(&self) -> pb::AnchorRow {
         let hash = |hash: &Hash| Bytes::copy_from_slice(hash);
         pb::AnchorRow {

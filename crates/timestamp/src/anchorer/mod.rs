@@ -28,6 +28,8 @@ use crate::rows::{
 };
 use crate::tree::{LEAVES_MAX, TreeBuilder};
 
+const DAY_MS: u64 = 86_400_000;
+
 /// What a step brings about, once it is committed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Anchored {
@@ -62,8 +64,10 @@ impl Anchorer {
     /// [`TimestampError::CorruptRow`].
     pub fn rows_for_load(head: Option<&Bytes>) -> Result<Vec<RowKey>, TimestampError> {
         let key = anchorer_key();
-        let Some(head) = head else { return Ok(vec![key]) };
-        let head: AnchorerRow = decode(&key, head)?;
+        if head.is_none() {
+            return Ok(vec![key]);
+        }
+        let head = Self::head_of(head)?;
         let anchors = (head.first..head.open).map(anchor_key).collect();
         Ok([vec![key], anchors, TreeBuilder::rows_for_load(TreeId::Anchor(head.open), head.count)].concat())
     }
@@ -91,7 +95,7 @@ impl Anchorer {
 
     fn load_with(config: AnchorerConfig, rows: Rows<'_>, planted: Planted) -> Result<Self, TimestampError> {
         let key = anchorer_key();
-        let head = rows(&key).map(|row| decode::<AnchorerRow>(&key, &row)).transpose()?.unwrap_or_default();
+        let head = Self::head_of(rows(&key).as_ref())?;
         let mut anchors = BTreeMap::new();
         for number in head.first..head.open {
             let row = fetch(rows, &anchor_key(number))?;
@@ -132,22 +136,20 @@ impl Anchorer {
         (self.open.count(), self.oldest_ms)
     }
 
-    /// How many intervals wait for the next anchor by the anchorer's head row, the first of [`Self::rows_for_load`].
+    /// What the row of [`anchorer_key`] says; one that never stepped has none.
     ///
     /// # Errors
     /// [`TimestampError::CorruptRow`].
-    pub fn waiting_by(head: Option<&Bytes>) -> Result<u32, TimestampError> {
-        let head = head.map(|head| decode::<AnchorerRow>(&anchorer_key(), head)).transpose()?;
-        Ok(head.map_or(0, |head| head.count))
+    pub fn head_of(row: Option<&Bytes>) -> Result<AnchorerRow, TimestampError> {
+        row.map_or(Ok(AnchorerRow::default()), |row| decode(&anchorer_key(), row))
     }
 
-    /// What the followed anchors cost that were planned since then, satoshi: the fee of the transaction that is in a
-    /// block, else of the newest.
-    pub fn cost_since(&self, since_ms: u64) -> u64 {
-        let recent = self.anchors.values().filter(|anchor| anchor.planned_ms >= since_ms);
-        recent
-            .filter_map(|anchor| anchor.confirmed().or(anchor.attempts.last()))
-            .fold(0, |sum, attempt| sum.saturating_add(attempt.fee_sat))
+    /// What the followed anchors cost that were planned within the last day, satoshi. They are followed for 144 blocks,
+    /// which take about as long.
+    pub fn day_cost_sat(&self, now_ms: u64) -> u64 {
+        let recent =
+            self.anchors.values().filter(|anchor| anchor.planned_ms >= now_ms.saturating_sub(DAY_MS));
+        recent.filter_map(Anchor::counting).fold(0, |sum, attempt| sum.saturating_add(attempt.fee_sat))
     }
 
     /// Height of the chain.

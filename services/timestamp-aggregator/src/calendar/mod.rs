@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use page::DAY_MS;
 pub use page::{ChainReport, ChainStatus};
 
 use crate::metrics::{CONNECTIONS, TURNED_AWAY};

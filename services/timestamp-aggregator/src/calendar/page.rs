@@ -9,8 +9,6 @@ use super::Parts;
 use super::routes::with;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// What costs are added up over. Anchors are followed for 144 blocks, which take about as long.
-pub(crate) const DAY_MS: u64 = 86_400_000;
 /// Anchors that the page shows.
 const SHOWN: usize = 20;
 
@@ -52,10 +50,10 @@ fn page(parts: &Parts) -> String {
         Some(anchorer) => {
             row("intervals that wait for an anchor", anchorer.waiting().0.to_string());
             row("height of the chain", anchorer.tip().to_string());
-            let day = parts.ports.clock.now_ms().saturating_sub(DAY_MS);
-            row("cost of the last day's anchors", format!("{} sat", anchorer.cost_since(day)));
+            let cost = anchorer.day_cost_sat(parts.ports.clock.now_ms());
+            row("cost of the last day's anchors", format!("{cost} sat"));
             for anchor in anchorer.anchors().collect::<Vec<_>>().into_iter().rev().take(SHOWN) {
-                let fee = anchor.confirmed().or(anchor.attempts.last()).map_or_else(
+                let fee = anchor.counting().map_or_else(
                     || "no transaction yet".to_owned(),
                     |attempt| format!("fee {} sat ({} sat/kvB)", attempt.fee_sat, attempt.sat_per_kvb()),
                 );

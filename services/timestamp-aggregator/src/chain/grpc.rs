@@ -76,7 +76,7 @@ fn refused(error: ChainError) -> Status {
 
 fn shown(anchor: &Anchor, tip: u64) -> anchor::Anchor {
     use anchor::AnchorState as State;
-    let newest = anchor.confirmed().or(anchor.attempts.last());
+    let newest = anchor.counting();
     let state = match (&anchor.block, newest) {
         (Some(_), _) if anchor.is_final => State::Final,
         (Some(_), _) => State::Confirmed,

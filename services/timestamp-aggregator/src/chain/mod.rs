@@ -23,7 +23,6 @@ use eschaton_timestamp::{AnchorInput, Anchorer};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::calendar::DAY_MS;
 use crate::{AnchorInbox, AnchorView};
 
 pub use config::ChainConfig;
@@ -237,7 +236,7 @@ impl Turner {
         let problems = self.act(&anchorer, wants).await?;
         let alerts = anchorer.alerts();
         metrics::alerts(&alerts);
-        metrics::day_cost(anchorer.cost_since(self.clock.now_ms().saturating_sub(DAY_MS)));
+        metrics::day_cost(anchorer.day_cost_sat(self.clock.now_ms()));
         let words: Vec<String> = alerts.iter().map(ToString::to_string).chain(problems).collect();
         match words.is_empty() {
             true => self.health.well(ANCHORS),

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use eschaton_driver::WorkerError;
 use eschaton_kit::Health;
 use eschaton_timestamp::Anchorer;
+use eschaton_timestamp::rows::anchorer_key;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -48,7 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, health: Health, stop: CancellationT
 }
 
 async fn waiting(shared: &Shared) -> Result<u32, WorkerError> {
-    let (mut rows, keys) = (HashMap::new(), Anchorer::rows_for_load(None).map_err(core_error)?);
-    get(shared.ports.store.as_ref(), keys, &mut rows).await?;
-    Anchorer::waiting_by(rows.values().next()).map_err(core_error)
+    let (mut rows, key) = (HashMap::new(), anchorer_key());
+    get(shared.ports.store.as_ref(), vec![key.clone()], &mut rows).await?;
+    Ok(Anchorer::head_of(rows.get(&key)).map_err(core_error)?.count)
 }

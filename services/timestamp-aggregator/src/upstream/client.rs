@@ -23,8 +23,8 @@ pub enum CalendarError {
     /// Its address.
     #[error("its address is no URL")]
     Address,
-    /// Not spoken here.
-    #[error("its address is https, which is not spoken here; put a proxy before it that speaks http")]
+    /// Not spoken here. Settings refuse such an upstream, so it is met in proofs alone.
+    #[error("its address is https, which is not spoken here; use another client's upgrade")]
     Https,
     /// It is not there, or does not keep its connections.
     #[error("not reached: {detail}")]

@@ -7,13 +7,13 @@
 mod client;
 mod questions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eschaton_kit::Health;
-use eschaton_ots::CalendarUri;
+use eschaton_ots::{CalendarUri, Timestamp};
 use eschaton_ports::Clock;
-use eschaton_timestamp::{Anchor, AnchorInput, Anchorer};
+use eschaton_timestamp::{Anchor, AnchorInput};
 use futures::future::join_all;
 use metrics::{counter, describe_counter};
 use parking_lot::Mutex;
@@ -79,6 +79,9 @@ pub fn start(
     report
 }
 
+/// Anchors by number, with what is known of their roots from upstream.
+type Anchors<'a> = BTreeMap<u64, (&'a Anchor, Timestamp)>;
+
 /// One calendar, and what it was asked.
 struct Upstream {
     uri: CalendarUri,
@@ -123,8 +126,15 @@ impl Asker {
             self.health.well(PART);
             return;
         };
+        let mut anchors = BTreeMap::new();
+        for anchor in anchorer.anchors().filter(|anchor| !anchor.is_final || !anchor.upstream.is_empty()) {
+            match known(anchor) {
+                Ok(known) => drop(anchors.insert(anchor.number, (anchor, known))),
+                Err(error) => tracing::error!(anchor = anchor.number, %error, "an anchor's row is damaged"),
+            }
+        }
         let (now, config) = (self.parts.clock.now_ms(), &self.config);
-        let turns = self.calendars.iter_mut().map(|calendar| calendar.turn(&anchorer, now, config));
+        let turns = self.calendars.iter_mut().map(|calendar| calendar.turn(&anchors, now, config));
         let told: Vec<AnchorInput> = join_all(turns).await.into_iter().flatten().collect();
         if let Err(error) = self.parts.inbox.tell(&told).await {
             // Asked again when it is due again: the answers are the calendars', and they keep them.
@@ -159,29 +169,24 @@ impl Upstream {
     }
 
     /// Asks what is due, one after the other; what came of it. The first failure ends the turn.
-    async fn turn(&mut self, anchorer: &Anchorer, now: u64, config: &UpstreamConfig) -> Vec<AnchorInput> {
+    async fn turn(&mut self, anchors: &Anchors<'_>, now: u64, config: &UpstreamConfig) -> Vec<AnchorInput> {
         // The clock may have been set back.
         if now < self.silent_until && self.silent_until - now <= config.retry_ms {
             return Vec::new();
         }
-        let (mut due, mut open) = (Vec::new(), Vec::new());
-        for anchor in anchorer.anchors().filter(|anchor| !anchor.is_final || !anchor.upstream.is_empty()) {
-            match questions(anchor, &self.uri) {
+        let mut open = BTreeSet::new();
+        for (anchor, known) in anchors.values() {
+            match questions(anchor, known, &self.uri) {
                 Ok(found) => open.extend(found),
                 Err(error) => tracing::error!(anchor = anchor.number, %error, "an anchor's row is damaged"),
             }
         }
         self.asked.retain(|question, _| open.contains(question));
-        for question in open {
-            let asked = self.asked.get(&question);
-            if asked.is_none_or(|at| now.abs_diff(*at) >= config.ask_ms) && due.len() < QUESTIONS_AT_ONCE {
-                due.push(question);
-            }
-        }
+        open.retain(|question| self.asked.get(question).is_none_or(|at| now.abs_diff(*at) >= config.ask_ms));
         let mut told = Vec::new();
-        for question in due {
-            let Some(anchor) = anchorer.anchor(question.anchor()) else { continue };
-            let answer = self.ask(anchor, &question).await;
+        for question in open.into_iter().take(QUESTIONS_AT_ONCE) {
+            let Some((anchor, known)) = anchors.get(&question.anchor()) else { continue };
+            let answer = self.ask(anchor, known, &question).await;
             let outcome = match &answer {
                 Ok(Ok(_)) => "answered",
                 Ok(Err(_)) => "waits",
@@ -215,9 +220,10 @@ impl Upstream {
     async fn ask(
         &self,
         anchor: &Anchor,
+        known: &Timestamp,
         question: &Question,
     ) -> Result<Result<bytes::Bytes, String>, CalendarError> {
-        let mut whole = known(anchor)?;
+        let mut whole = known.clone();
         match question {
             Question::Stamp { root, .. } => {
                 whole = self.http.stamp(&self.uri, root).await?;

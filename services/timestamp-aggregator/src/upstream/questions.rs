@@ -42,15 +42,18 @@ pub(super) fn known(anchor: &Anchor) -> Result<Timestamp, OtsError> {
     }
 }
 
-/// What this calendar should be asked about an anchor; nothing once its proof is there.
-pub(super) fn questions(anchor: &Anchor, calendar: &CalendarUri) -> Result<Vec<Question>, OtsError> {
-    let known = known(anchor)?;
+/// What this calendar should be asked about an anchor of which this is known; nothing once its proof is there.
+pub(super) fn questions(
+    anchor: &Anchor,
+    known: &Timestamp,
+    calendar: &CalendarUri,
+) -> Result<Vec<Question>, OtsError> {
     let promised: Vec<Pending> =
         known.pending(&anchor.root)?.into_iter().filter(|pending| pending.uri == *calendar).collect();
     if promised.is_empty() {
         return Ok(vec![Question::Stamp { anchor: anchor.number, root: anchor.root }]);
     }
-    let proven = proven(&known, &anchor.root)?;
+    let proven = proven(known, &anchor.root)?;
     let open = promised.into_iter().filter(|pending| !proven.contains(&pending.commitment));
     Ok(open
         .map(|pending| Question::Proof { anchor: anchor.number, commitment: pending.commitment })
@@ -87,9 +90,10 @@ mod tests {
 
     const ROOT: Hash = [7; 32];
 
-    fn anchor(upstream: &Timestamp) -> Anchor {
+    /// What is asked about an anchor that knows this.
+    fn asked(upstream: &Timestamp, calendar: &CalendarUri) -> Vec<Question> {
         let upstream = if upstream.is_empty() { Bytes::new() } else { upstream.to_bytes().unwrap().into() };
-        Anchor {
+        let anchor = Anchor {
             number: 3,
             count: 1,
             root: ROOT,
@@ -99,7 +103,8 @@ mod tests {
             is_final: false,
             upstream,
             wished_sat_per_kvb: 0,
-        }
+        };
+        questions(&anchor, &known(&anchor).unwrap(), calendar).unwrap()
     }
 
     fn promise(calendar: &CalendarUri, salt: u8) -> Timestamp {
@@ -112,18 +117,18 @@ mod tests {
         let [one, two] = ["http://one", "http://two"].map(|uri| CalendarUri::new(uri).unwrap());
         let stamp = vec![Question::Stamp { anchor: 3, root: ROOT }];
         let mut known = Timestamp::new();
-        assert_eq!(questions(&anchor(&known), &one).unwrap(), stamp);
+        assert_eq!(asked(&known, &one), stamp);
 
         known.merge(&promise(&one, 1)).unwrap();
         let commitment = known.pending(&ROOT).unwrap().pop().unwrap().commitment;
         let proof = vec![Question::Proof { anchor: 3, commitment: commitment.clone() }];
-        assert_eq!(questions(&anchor(&known), &one).unwrap(), proof);
-        assert_eq!(questions(&anchor(&known), &two).unwrap(), stamp, "the other knows nothing of it");
+        assert_eq!(asked(&known, &one), proof);
+        assert_eq!(asked(&known, &two), stamp, "the other knows nothing of it");
 
         let block = Timestamp::path(vec![Op::Sha256], Timestamp::attested(Attestation::bitcoin(5))).unwrap();
         known.upgrade(&ROOT, &commitment, &block).unwrap();
-        assert_eq!(questions(&anchor(&known), &one).unwrap(), []);
+        assert_eq!(asked(&known, &one), []);
         known.merge(&promise(&two, 2)).unwrap();
-        assert!(matches!(questions(&anchor(&known), &two).unwrap()[..], [Question::Proof { .. }]));
+        assert!(matches!(asked(&known, &two)[..], [Question::Proof { .. }]));
     }
 }
