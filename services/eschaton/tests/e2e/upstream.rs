@@ -54,11 +54,7 @@ async fn a_proof_goes_through_two_levels_and_a_kill() {
         if done.code == 0 {
             return Some(serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap());
         }
-        let anchors = upper_cli.json_lines(&["anchor", "list"]);
-        let waits = |anchor: &Value| anchor["state"] == "broadcast" || anchor["state"] == "confirmed";
-        if anchors.iter().any(waits) {
-            upper_cli.json(&["chain", "mine", "1"]);
-        }
+        upper_cli.mine_if_awaited();
         None
     })
     .await;

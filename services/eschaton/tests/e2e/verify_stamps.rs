@@ -68,12 +68,7 @@ async fn the_circle_of_a_timestamp() {
             if done.code == 0 {
                 return Some(done);
             }
-            // One block after the other: the chain's part sees each.
-            let anchors = cli.json_lines(&["anchor", "list"]);
-            let waits = |anchor: &Value| anchor["state"] == "broadcast" || anchor["state"] == "confirmed";
-            if anchors.iter().any(waits) {
-                cli.json(&["chain", "mine", "1"]);
-            }
+            cli.mine_if_awaited();
             None
         })
         .await

@@ -68,6 +68,20 @@ impl Bench {
         std::fs::write(self.home.join(name), name).unwrap();
     }
 
+    /// Mines until this calendar gives the client the rest of a proof.
+    async fn finish(&self, calendar: &str, name: &str) {
+        until("a finished proof", async || {
+            let upgraded = ots(&self.home, calendar, &["upgrade", name]);
+            if upgraded.done {
+                assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
+                return Some(());
+            }
+            self.cli.mine_if_awaited();
+            None
+        })
+        .await;
+    }
+
     /// The client's verdict with the private chain as its Bitcoin node.
     fn verify(&self, args: &[&str]) -> Said {
         let rpc = self.node.bitcoin_rpc.as_deref().unwrap().replace("http://", "http://user:password@");
@@ -122,19 +136,7 @@ async fn stock_client_goes_the_whole_circle() {
 
     // Blocks come until the anchors of both are deep enough.
     for name in ["theirs.ots", "ours.ots"] {
-        until("a finished proof", async || {
-            let upgraded = bench.ots(&["upgrade", name]);
-            if upgraded.done {
-                assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
-                return Some(());
-            }
-            let anchors = bench.cli.json_lines(&["anchor", "list"]);
-            if anchors.iter().any(|anchor| anchor["state"] == "broadcast" || anchor["state"] == "confirmed") {
-                bench.cli.json(&["chain", "mine", "1"]);
-            }
-            None
-        })
-        .await;
+        bench.finish(&bench.calendar, name).await;
         let verified = bench.verify(&[name]);
         assert!(verified.done && verified.words.contains("Success! Bitcoin block "), "{verified:?}");
         let rpc = bench.node.bitcoin_rpc.as_deref().unwrap();
@@ -163,19 +165,7 @@ async fn stock_client_has_one_proof_of_two_levels() {
     let calendar = lower.calendar.clone().unwrap();
     upper.write("paper");
     assert!(ots(&upper.home, &calendar, &["stamp", "-c", &calendar, "-m", "1", "paper"]).done);
-    until("a finished proof", async || {
-        let upgraded = ots(&upper.home, &calendar, &["upgrade", "paper.ots"]);
-        if upgraded.done {
-            assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
-            return Some(());
-        }
-        let anchors = upper.cli.json_lines(&["anchor", "list"]);
-        if anchors.iter().any(|anchor| anchor["state"] == "broadcast" || anchor["state"] == "confirmed") {
-            upper.cli.json(&["chain", "mine", "1"]);
-        }
-        None
-    })
-    .await;
+    upper.finish(&calendar, "paper.ots").await;
     // Neither calendar is asked any more.
     lower.stop();
     let verified = upper.verify(&["paper.ots"]);

@@ -29,6 +29,14 @@ impl Cli {
         Self { home: tempfile::tempdir().unwrap(), node: node.to_owned() }
     }
 
+    /// A block more on the private chain, if an anchor waits for one. One after the other: the chain's part sees each.
+    pub(crate) fn mine_if_awaited(&self) {
+        let waits = |anchor: &Value| anchor["state"] == "broadcast" || anchor["state"] == "confirmed";
+        if self.json_lines(&["anchor", "list"]).iter().any(waits) {
+            self.json(&["chain", "mine", "1"]);
+        }
+    }
+
     /// A file in this person's home.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
