@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use eschaton_core::Table;
 use eschaton_ports::{Clock, NewRecord, Store, StoreBatch, StoreError};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::WorkerError;
@@ -36,6 +37,12 @@ pub(crate) struct Unwritten {
     /// Of all batches that are not in the store.
     rows: usize,
     writing: Option<Writing>,
+    write_ms: u64,
+    write_small: usize,
+    /// After a write, until the next may begin.
+    rest: Option<BoxFuture<'static, ()>>,
+    /// Somebody waits for all to be written.
+    hurry: bool,
     /// The newest value of each such row, and the number of the batch that made it.
     overlay: HashMap<At, (u64, Option<Bytes>)>,
     /// Where rows go from the overlay, those that the core will read again.
@@ -48,6 +55,7 @@ pub(crate) struct Unwritten {
 }
 
 struct Writing {
+    began_ms: u64,
     write: BoxFuture<'static, Result<(), StoreError>>,
     keys: Vec<At>,
     rows: usize,
@@ -75,6 +83,10 @@ impl Unwritten {
             waiting: VecDeque::new(),
             rows: 0,
             writing: None,
+            write_ms: limits.write_ms,
+            write_small: limits.write_small,
+            rest: None,
+            hurry: false,
             overlay: HashMap::new(),
             cache: Cache::new(limits.cache_bytes),
             reads_again,
@@ -140,7 +152,10 @@ impl Unwritten {
 
     /// Waits until all is sent and in the store.
     pub(crate) async fn flush(&mut self) -> Result<(), WorkerError> {
-        self.until(|_| false).await
+        self.hurry = true;
+        let flushed = self.until(|_| false).await;
+        self.hurry = false;
+        flushed
     }
 
     /// Sends and writes until it is enough, or all is done.
@@ -168,6 +183,9 @@ impl Unwritten {
             };
         while self.failed.is_none() {
             let Some(writing) = &mut self.writing else {
+                if self.rests(context) {
+                    return Poll::Pending;
+                }
                 match self.next_write() {
                     Some(writing) => self.writing = Some(writing),
                     None if sent => break,
@@ -180,6 +198,7 @@ impl Unwritten {
                 (self.writing.take(), done.map_err(|error| self.failed = Some(error.into())))
             {
                 self.rows -= writing.rows;
+                self.rest_after(&writing);
                 let forgets = self.planted.has(PlantedBug::ForgetsNewer);
                 for at in writing.keys {
                     if self.overlay.get(&at).is_some_and(|(number, _)| *number <= writing.number || forgets)
@@ -194,6 +213,29 @@ impl Unwritten {
             }
         }
         Poll::Ready(())
+    }
+
+    /// The next write waits yet.
+    fn rests(&mut self, context: &mut Context<'_>) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let over = self.hurry
+            || self.rows >= WRITE_ROWS
+            || self.rest.as_mut().is_none_or(|rest| rest.as_mut().poll(context).is_ready());
+        if over {
+            self.rest = None;
+        }
+        !over
+    }
+
+    fn rest_after(&mut self, last: &Writing) {
+        let took_ms = self.clock.now_ms().saturating_sub(last.began_ms);
+        let rest_ms = self.write_ms.saturating_sub(took_ms);
+        self.rest = (rest_ms > 0 && last.rows >= self.write_small).then(|| {
+            let clock = self.clock.clone();
+            async move { clock.sleep_ms(rest_ms).await }.boxed()
+        });
     }
 
     /// The oldest batches whose messages are sent as one: of each row its last value, and the last watermark.
@@ -225,6 +267,7 @@ impl Unwritten {
         let retry_ms = self.retry_ms;
         let write =
             async move { retrying(clock.as_ref(), retry_ms, &group, || store.apply(batch.clone())).await };
-        Some(Writing { write: Box::pin(write), keys, rows, number })
+        let began_ms = self.clock.now_ms();
+        Some(Writing { began_ms, write: write.boxed(), keys, rows, number })
     }
 }

@@ -52,6 +52,16 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Pause between attempts when the store does not answer, in milliseconds.
     pub retry_ms: u64,
+    /// Least time from the beginning of one turn to the next, in milliseconds; 0: none. Where a commit costs much by itself,
+    /// turns that follow each other at once fill the machine with commits, and all wait longer.
+    pub turn_ms: u64,
+    /// A turn of fewer records is followed by the next at once: at a low rate nobody should wait for another's commit.
+    pub turn_small: usize,
+    /// Least time from the beginning of one write to the store to the next, in milliseconds, unless much waits; 0: none. What
+    /// comes meanwhile goes with the next write, in fewer and larger statements.
+    pub write_ms: u64,
+    /// A write of fewer rows is followed by the next at once.
+    pub write_small: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +73,10 @@ impl Default for Limits {
             unwritten_rows: 16_384,
             cache_bytes: 0,
             retry_ms: 100,
+            turn_ms: 0,
+            turn_small: 32,
+            write_ms: 0,
+            write_small: 256,
         }
     }
 }
@@ -180,10 +194,19 @@ impl<H: Host> Worker<H> {
     /// Works until `stop` is ready or something fails. Between batches only; a batch is never cut.
     pub async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), WorkerError> {
         loop {
-            let worked = self.turn().await?;
-            if worked {
+            let began = self.spec.clock.now_ms();
+            let records = self.work().await?;
+            if records > 0 {
                 if matches!(futures::poll!(&mut stop), std::task::Poll::Ready(())) {
                     break;
+                }
+                let took = self.spec.clock.now_ms().saturating_sub(began);
+                let rest = self.spec.limits.turn_ms.saturating_sub(took);
+                if rest > 0 && records >= self.spec.limits.turn_small {
+                    let pause = select(self.spec.clock.sleep_ms(rest), &mut stop);
+                    if let Either::Right(_) = self.unwritten.unless_failed(pause).await? {
+                        break;
+                    }
                 }
                 continue;
             }
@@ -199,21 +222,26 @@ impl<H: Host> Worker<H> {
 
     /// One batch, if there is one. False: nothing to do.
     pub async fn turn(&mut self) -> Result<bool, WorkerError> {
+        Ok(self.work().await? > 0)
+    }
+
+    /// How many records it had.
+    async fn work(&mut self) -> Result<usize, WorkerError> {
         let limits = self.spec.limits;
         self.unwritten.room().await?;
         let read = self.spec.log.read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes);
         let records = self.unwritten.during(read).await?;
         if records.is_empty() {
-            return Ok(false);
+            return Ok(0);
         }
-        let from = self.next;
+        let (from, count) = (self.next, records.len());
         let stepped = match self.step_all(records).await {
             Ok(stepped) => stepped,
             Err(error) => return Err(unless_fenced(self.claim.as_mut(), error).await),
         };
         self.commit(from, stepped).await?;
         self.spec.host.observe(&self.core);
-        Ok(true)
+        Ok(count)
     }
 
     async fn step_all(&mut self, records: Vec<LogRecord>) -> Result<Stepped, WorkerError> {

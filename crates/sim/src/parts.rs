@@ -70,6 +70,11 @@ pub(crate) async fn open_shard(
             changes_bytes: profile.changes_bytes,
             retry_ms: 5,
             cache_bytes: profile.cache_bytes,
+            turn_ms: profile.turn_ms,
+            write_ms: profile.write_ms,
+            // Batches are small here.
+            turn_small: 2,
+            write_small: 2,
             ..Limits::default()
         },
         observer: None,

@@ -37,6 +37,9 @@ pub(crate) struct Profile {
     pub(crate) faults: Faults,
     /// Of each worker's cache of rows.
     pub(crate) cache_bytes: usize,
+    /// Of each shard's turns and writes; see the driver's limits.
+    pub(crate) turn_ms: u64,
+    pub(crate) write_ms: u64,
 }
 
 /// In parts per million: of polls for crashes, of operations for ports.
@@ -94,11 +97,22 @@ impl Profile {
             rows_singly: dice.percent(60),
             faults: Faults::from(dice),
             cache_bytes: dice.pick(&[0, 1_000, 10_000, 16 << 20], 10_000),
+            turn_ms: 0,
+            write_ms: 0,
         }
     }
 }
 
 impl Profile {
+    /// In a quarter of the seeds workers rest between turns and gather rows, as in a cluster.
+    pub(crate) fn paced(mut self, dice: &mut Dice) -> Self {
+        if dice.percent(25) {
+            self.turn_ms = dice.pick(&[0, 20, 100], 20);
+            self.write_ms = dice.pick(&[0, 50, 500], 50);
+        }
+        self
+    }
+
     pub(crate) fn ledger(&self, shard: u32) -> LedgerConfig {
         LedgerConfig {
             shard,

@@ -11,9 +11,18 @@ pub struct ResolverConfig {
     pub tick_ms: u64,
     /// Bytes of written rows that each shard's worker remembers.
     pub cache_bytes: usize,
+    /// Least time from one turn of a shard to the next, ms; 0: none.
+    pub turn_ms: u64,
+    /// Least time from one write of a shard's rows to the next, ms; 0: none.
+    pub write_ms: u64,
 }
 
 impl ResolverConfig {
+    /// Sound values for engines in the same process.
+    pub fn new(shards: u32, window_ms: u64) -> Self {
+        Self { shards, window_ms, tick_ms: 20, cache_bytes: 0, turn_ms: 0, write_ms: 0 }
+    }
+
     /// The core's settings for one shard.
     pub fn ledger(&self, shard: u32) -> LedgerConfig {
         let sound = LedgerConfig::new(shard, self.shards);

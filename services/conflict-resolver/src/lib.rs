@@ -77,7 +77,12 @@ fn work(
                 log: ports.log.clone(),
                 store: ports.store.clone(),
                 clock: ports.clock.clone(),
-                limits: Limits { cache_bytes: config.cache_bytes, ..Limits::default() },
+                limits: Limits {
+                    cache_bytes: config.cache_bytes,
+                    turn_ms: config.turn_ms,
+                    write_ms: config.write_ms,
+                    ..Limits::default()
+                },
                 observer: Some(Arc::new(StepSpans("conflict-resolver.step"))),
             };
             // Who waits for this partition must not wait for an engine that is slow to open it here.

@@ -3,26 +3,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kit;
+
 use std::future::{pending, ready};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conflict_resolver::{GROUP, LedgerHost, ResolverConfig, ShardGauges};
+use conflict_resolver::{GROUP, LedgerHost};
 use eschaton_driver::{Limits, Worker, WorkerSpec};
-use eschaton_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions, SystemClock};
-use eschaton_ports::{
-    Family, Log, NewRecord, ScanPage, Store, StoreBatch, StoreError, Table, Topic, TopicPartition, Watermark,
-};
-use eschaton_types::pb::log::{LedgerInput, ledger_input::Kind};
-use eschaton_types::{Amount, Body, Key, Network, Output, Product};
-use prost::Message;
+use eschaton_embedded::{EmbeddedLog, LogOptions, SystemClock};
+use eschaton_ports::{Log, ScanPage, Store, StoreBatch, StoreError, Table, Topic, TopicPartition, Watermark};
+use eschaton_types::Key;
+
+use crate::kit::{BATCH, issuance, store};
 
 const RECORDS: u32 = 5_000;
-const BATCH: usize = 100;
-const LEDGER: TopicPartition = TopicPartition { topic: Topic::Ledger, partition: 0 };
 const CHANGES: TopicPartition = TopicPartition { topic: Topic::Changes, partition: 0 };
 
 /// Batches whose rows are not in the store when the first owner ends.
@@ -66,33 +63,8 @@ impl Store for Hangs {
     }
 }
 
-fn store(dir: &Path) -> Arc<dyn Store> {
-    Arc::new(EmbeddedStore::open(dir, &StoreOptions::default()).unwrap().0)
-}
-
 fn spec(log: &Arc<dyn Log>, store: &Arc<dyn Store>) -> WorkerSpec<LedgerHost> {
-    let config = ResolverConfig { shards: 1, window_ms: 0, tick_ms: 20, cache_bytes: 0 };
-    WorkerSpec {
-        group: GROUP.to_owned(),
-        input: LEDGER,
-        family: Family::Ledger,
-        changes: Topic::Changes,
-        host: LedgerHost::new(config.ledger(0), Arc::new([ShardGauges::default()])),
-        log: log.clone(),
-        store: store.clone(),
-        clock: Arc::new(SystemClock),
-        limits: Limits { batch_records: BATCH, ..Limits::default() },
-        observer: None,
-    }
-}
-
-fn issuance(issuer: &Key, nonce: u32) -> NewRecord {
-    let output = Output::pay(issuer.address(), Product::Native, Amount::new(1).unwrap());
-    let metadata = Bytes::copy_from_slice(&nonce.to_be_bytes());
-    let body = Body { metadata, ..Body::plain(Network::Dev, Vec::new(), vec![output]) };
-    let submit = Kind::Submit(body.issued(issuer).unwrap().bytes);
-    let payload = Bytes::from(LedgerInput { kind: Some(submit) }.encode_to_vec());
-    NewRecord { to: LEDGER, at_ms: 1_000 + u64::from(nonce), id: None, trace: None, payload }
+    kit::spec(log, store, Arc::new(SystemClock), Limits::default())
 }
 
 #[tokio::test]

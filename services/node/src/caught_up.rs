@@ -5,10 +5,12 @@ use eschaton_kit::Ports;
 use eschaton_ports::{Log, LogError, Topic, TopicPartition};
 use tonic::Status;
 
-/// Between two looks at the watermarks, ms.
-const LOOK_EVERY_MS: u64 = 2;
-/// Looks before the caller is told to come again: two seconds.
-const LOOKS_MAX: u32 = 1_000;
+/// From the first look at a watermark to the second, ms; twice as long each time.
+const FIRST_LOOK_MS: u64 = 2;
+/// Between two looks at the most, ms.
+const LOOK_EVERY_MS: u64 = 32;
+/// Waits for one shard, ms, before the caller is told to come again.
+const LOOK_MAX_MS: u64 = 3_000;
 
 /// Waits until the rows show all that the ledger's log held at the call, and what it told other shards: a
 /// message may follow the commit that decided it, but is on the log before the rows of that commit are in the store.
@@ -23,19 +25,20 @@ async fn rows_follow(ports: &Ports, shards: u32) -> Result<(), Status> {
         let at = TopicPartition { topic: Topic::Ledger, partition };
         let end = ports.log.end(at).await.map_err(|error| away(error.to_string()))?;
         let worker = format!("{}/{partition}", conflict_resolver::GROUP);
-        let mut looks = 0;
+        let (mut pause, mut waited) = (FIRST_LOOK_MS, 0);
         loop {
             let mark = ports.store.watermark(&worker).await.map_err(|error| away(error.to_string()))?;
             let next = mark.map_or(0, |mark| mark.input_next);
             if consumed(ports.log.as_ref(), at, next, end).await.map_err(|error| away(error.to_string()))? {
                 break;
             }
-            looks += 1;
-            if looks > LOOKS_MAX {
+            if waited > LOOK_MAX_MS {
                 let behind = format!("shard {partition} is behind its log; ask again in a second");
                 return Err(Status::unavailable(behind));
             }
-            ports.clock.sleep_ms(LOOK_EVERY_MS).await;
+            ports.clock.sleep_ms(pause).await;
+            waited += pause;
+            pause = LOOK_EVERY_MS.min(pause * 2);
         }
     }
     Ok(())

@@ -13,6 +13,13 @@ pub(crate) const EMBEDDED_SHARD_CACHE_MIB: u32 = 16;
 /// The same in a cluster, where each read is a request to the database.
 #[cfg(feature = "cluster")]
 pub(crate) const CLUSTER_SHARD_CACHE_MIB: u32 = 64;
+/// Of a shard's turns in a cluster. A Kafka transaction costs about the same with ten records as with a thousand.
+#[cfg(feature = "cluster")]
+pub(crate) const CLUSTER_SHARD_TURN_MS: u64 = 150;
+/// Of a shard's writes of rows in a cluster. A statement costs the database more than one row more in it; nobody who submits
+/// waits for rows.
+#[cfg(feature = "cluster")]
+pub(crate) const CLUSTER_SHARD_WRITE_MS: u64 = 1_000;
 
 /// In bytes.
 pub(crate) fn mebibytes(count: u32) -> usize {
@@ -74,6 +81,10 @@ pub struct NodeConfig {
     pub engines_wait_s: u64,
     /// Live outputs that each shard's resolver remembers, bytes.
     pub shard_cache_bytes: usize,
+    /// Least time from one turn of a shard to the next, ms; 0: none.
+    pub shard_turn_ms: u64,
+    /// Least time from one write of a shard's rows to the next, ms; 0: none.
+    pub shard_write_ms: u64,
     /// The chain under the timestamps.
     pub anchor: AnchorConfig,
 }
@@ -99,6 +110,8 @@ impl NodeConfig {
             checkpoint_ms: 100,
             engines_wait_s: 600,
             shard_cache_bytes: mebibytes(EMBEDDED_SHARD_CACHE_MIB),
+            shard_turn_ms: 0,
+            shard_write_ms: 0,
             anchor: AnchorConfig::default(),
         }
     }

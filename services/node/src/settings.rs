@@ -71,6 +71,12 @@ pub struct Settings {
     /// Memory in which the resolver of each shard keeps live outputs that it made, MiB, 0 to 4,096. Unless given 16, in a
     /// cluster 64.
     pub shard_cache_mib: Option<u32>,
+    /// Least time from one turn of a shard's resolver to the next, ms, 0 to 1,000, unless it had few
+    /// records. Unless given 0, in a cluster 150.
+    pub shard_turn_ms: Option<u64>,
+    /// Least time from one write of a shard's rows to the store to the next, ms, 0 to 10,000, unless it was
+    /// small. Unless given 0, in a cluster 1,000.
+    pub shard_write_ms: Option<u64>,
     /// Node of the chain that carries anchors: `http://[user:password@]host:port`. Without one a node on network dev with
     /// embedded engines has a private Bitcoin chain in its own process, and others anchor nothing.
     pub bitcoin_rpc: Option<String>,
@@ -128,6 +134,8 @@ impl Default for Settings {
             upstream_ask_ms: 60_000,
             engines_wait_s: 600,
             shard_cache_mib: None,
+            shard_turn_ms: None,
+            shard_write_ms: None,
             bitcoin_rpc: None,
             bitcoin_rpc_cookie: None,
             chain: None,
@@ -194,6 +202,8 @@ impl Settings {
             ("checkpoint_ms", self.checkpoint_ms, 10, 60_000),
             ("engines_wait_s", self.engines_wait_s, 0, 86_400),
             ("shard_cache_mib", u64::from(self.shard_cache_mib.unwrap_or(0)), 0, 4_096),
+            ("shard_turn_ms", self.shard_turn_ms.unwrap_or(0), 0, 1_000),
+            ("shard_write_ms", self.shard_write_ms.unwrap_or(0), 0, 10_000),
             ("mine_ms", self.mine_ms, 0, 3_600_000),
             ("anchor_interval_ms", self.anchor_interval_ms.unwrap_or(1), 1, 86_400_000),
             ("upstream_ask_ms", self.upstream_ask_ms, 100, 86_400_000),
@@ -229,11 +239,14 @@ impl Settings {
         let chain = self.chain_source(engines.as_ref(), layers).map_err(|error| wrong.push(error)).ok();
         let upstream = self.upstream(layers).map_err(|error| wrong.push(error)).unwrap_or_default();
         let keys_dir = self.keys_dir.clone().or_else(|| self.data_dir.clone());
-        let shard_cache_mib = self.shard_cache_mib.unwrap_or(match &engines {
-            Some(Engines::Embedded { .. }) | None => EMBEDDED_SHARD_CACHE_MIB,
+        let (shard_cache_mib, shard_turn_ms, shard_write_ms) = match &engines {
+            Some(Engines::Embedded { .. }) | None => (EMBEDDED_SHARD_CACHE_MIB, 0, 0),
             #[cfg(feature = "cluster")]
-            Some(Engines::Cluster { .. }) => crate::config::CLUSTER_SHARD_CACHE_MIB,
-        });
+            Some(Engines::Cluster { .. }) => {
+                use crate::config::{CLUSTER_SHARD_CACHE_MIB, CLUSTER_SHARD_TURN_MS, CLUSTER_SHARD_WRITE_MS};
+                (CLUSTER_SHARD_CACHE_MIB, CLUSTER_SHARD_TURN_MS, CLUSTER_SHARD_WRITE_MS)
+            }
+        };
         match engines.zip(chain) {
             Some((engines, chain)) if wrong.is_empty() => Ok(NodeConfig {
                 anchor: self.anchor(chain, upstream),
@@ -253,7 +266,9 @@ impl Settings {
                 trace_one_in: self.trace_one_in,
                 checkpoint_ms: self.checkpoint_ms,
                 engines_wait_s: self.engines_wait_s,
-                shard_cache_bytes: mebibytes(shard_cache_mib),
+                shard_cache_bytes: mebibytes(self.shard_cache_mib.unwrap_or(shard_cache_mib)),
+                shard_turn_ms: self.shard_turn_ms.unwrap_or(shard_turn_ms),
+                shard_write_ms: self.shard_write_ms.unwrap_or(shard_write_ms),
             }),
             _ => Err(wrong),
         }

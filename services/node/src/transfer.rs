@@ -117,8 +117,7 @@ fn ledger(config: &NodeConfig, ports: &Ports) -> anyhow::Result<Ledger> {
 /// with those that were committed (P1). Nothing is consumed.
 async fn rebuild(config: &NodeConfig, ports: &Ports, watch: Watch<'_>) -> anyhow::Result<()> {
     let workers = u64::from(config.shards) + 1;
-    let resolver =
-        ResolverConfig { shards: config.shards, window_ms: config.window_ms, tick_ms: 20, cache_bytes: 0 };
+    let resolver = ResolverConfig::new(config.shards, config.window_ms);
     for (shard, done) in (0..config.shards).zip(0..) {
         watch(Step { what: "making rows", done, all: workers })?;
         Worker::open(check::spec(&resolver, shard, ports)).await?;

@@ -40,6 +40,7 @@ pub struct Node {
     stop_serving: CancellationToken,
     stop_working: CancellationToken,
     serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    presences: Vec<tokio::task::JoinHandle<()>>,
     ingress: Option<Ingress>,
     resolver: Option<Resolver>,
     prover: Option<Prover>,
@@ -91,10 +92,10 @@ impl Node {
         let rules = Rules { network: config.network, native_issuer };
         let (stop_serving, stop_working) = (CancellationToken::new(), CancellationToken::new());
         let resolver_config = ResolverConfig {
-            shards: config.shards,
-            window_ms: config.window_ms,
-            tick_ms: 20,
             cache_bytes: config.shard_cache_bytes,
+            turn_ms: config.shard_turn_ms,
+            write_ms: config.shard_write_ms,
+            ..ResolverConfig::new(config.shards, config.window_ms)
         };
         let resolver = config
             .services
@@ -166,13 +167,14 @@ impl Node {
             chain: anchoring.as_ref().map(Anchoring::grpc),
             timestamps: stamps.as_ref().map(Stamps::service),
         };
+        let mut presences = Vec::new();
         if !matches!(config.engines, Engines::Embedded { .. }) {
             tokio::spawn(engines::watch(ports.clone(), health.clone(), stop_working.clone()));
             // Resolvers and provers are members of groups anyway: there they get their work.
             for service in [Service::GossipIngress, Service::Query] {
                 if config.services.has(service) {
                     let (log, clock, stop) = (ports.log.clone(), ports.clock.clone(), stop_working.clone());
-                    tokio::spawn(presence::show(service.name(), log, clock, stop));
+                    presences.push(tokio::spawn(presence::show(service.name(), log, clock, stop)));
                 }
             }
         }
@@ -186,6 +188,7 @@ impl Node {
             stop_serving,
             stop_working,
             serving,
+            presences,
             ingress,
             resolver,
             prover,
@@ -237,6 +240,10 @@ impl Node {
         }
         self.stop_working.cancel();
         let finish = async {
+            for presence in self.presences {
+                // It cannot fail but by a panic, which has been told.
+                let _ = presence.await;
+            }
             if let Some(ingress) = self.ingress {
                 ingress.join().await;
             }

@@ -204,7 +204,7 @@ async fn catch_up(
 }
 
 fn resolver(node: &NodeConfig) -> ResolverConfig {
-    ResolverConfig { shards: node.shards, window_ms: node.window_ms, tick_ms: 20, cache_bytes: 0 }
+    ResolverConfig::new(node.shards, node.window_ms)
 }
 
 fn changes(shard: u32) -> TopicPartition {
