@@ -92,7 +92,7 @@ impl Log for KafkaLog {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        self.appender.append(&records).await
+        self.appender.append(records).await
     }
 
     /// Below the last stable offset only.
