@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use eschaton_ports::{Clock, Log, LogError, Topic};
+use eschaton_ports::{Clock, Log, LogError, Membership, Topic};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before a group is joined again.
 const REJOIN_MS: u64 = 5_000;
 
-/// Keeps this process a member of the group of this name until `stop`: one that dies is forgotten when its session ends.
-/// What the group gives it is of no meaning and nobody claims it. Payments do not hang on it, so trouble is only told to
-/// the log.
+/// Keeps this process a member of the group of this name until `stop`, and then leaves it: one that dies is forgotten when
+/// its session ends. What the group gives it is of no meaning and nobody claims it. Payments do not hang on it, so trouble
+/// is only told to the log.
 pub(crate) async fn show(
     group: &'static str,
     log: Arc<dyn Log>,
@@ -18,13 +18,18 @@ pub(crate) async fn show(
     stop: CancellationToken,
 ) {
     loop {
-        tokio::select! {
-            left = stay(group, log.as_ref()) => {
-                let Err(error) = left;
-                tracing::warn!(group, %error, "this process is not shown in `eschaton cluster status`");
-            }
+        let error = tokio::select! {
+            // Any topic would do; this one has one partition in every cluster.
+            joined = log.join(group, Topic::Checkpoints, 1) => match joined {
+                Ok(membership) => match stay(membership, &stop).await {
+                    Some(error) => error,
+                    None => return,
+                },
+                Err(error) => error,
+            },
             () = stop.cancelled() => return,
-        }
+        };
+        tracing::warn!(group, %error, "this process is not shown in `eschaton cluster status`");
         tokio::select! {
             () = clock.sleep_ms(REJOIN_MS) => {}
             () = stop.cancelled() => return,
@@ -32,11 +37,18 @@ pub(crate) async fn show(
     }
 }
 
-async fn stay(group: &str, log: &dyn Log) -> Result<std::convert::Infallible, LogError> {
-    // Any topic would do; this one has one partition in every cluster.
-    let mut membership = log.join(group, Topic::Checkpoints, 1).await?;
+/// `None`: it was told to stop, and the group knows.
+async fn stay(mut membership: Box<dyn Membership>, stop: &CancellationToken) -> Option<LogError> {
     loop {
-        // A revoked partition is free as soon as the change is dropped.
-        membership.next().await?;
+        tokio::select! {
+            // A revoked partition is free as soon as the change is dropped.
+            change = membership.next() => if let Err(error) = change {
+                return Some(error);
+            },
+            () = stop.cancelled() => {
+                membership.leave().await;
+                return None;
+            }
+        }
     }
 }
