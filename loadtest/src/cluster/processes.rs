@@ -26,6 +26,9 @@ pub(crate) struct Engines {
     /// Its user's password
     #[arg(long, default_value = "cassandra")]
     pub(crate) cql_password: String,
+    /// Any other setting of the services, as in their configuration: shard_turn_ms=0, kafka.compression=none
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 impl Engines {
@@ -36,6 +39,7 @@ impl Engines {
             cql: format!("127.0.0.1:{cql_port}"),
             cql_user: "cassandra".to_owned(),
             cql_password: "cassandra".to_owned(),
+            set: Vec::new(),
         }
     }
 }
@@ -106,6 +110,13 @@ impl Cluster {
         set(&mut settings, "cql", "password", engines.cql_password.clone());
         set(&mut settings, "cql", "keyspace", name.to_owned());
         set(&mut settings, "cql", "partition_bits", i64::from(shape.partition_bits));
+        for setting in &engines.set {
+            let (key, value) =
+                setting.split_once('=').with_context(|| format!("--set {setting}: it must be KEY=VALUE"))?;
+            let (section, key) = key.rsplit_once('.').unwrap_or(("", key));
+            let value = value.parse().unwrap_or_else(|_| toml::Value::String(value.to_owned()));
+            set(&mut settings, section, key, value);
+        }
         std::fs::write(&file, settings.to_string())
             .with_context(|| format!("{} cannot be written", file.display()))?;
         let config = read(&file, "gossip-ingress")?;
