@@ -33,8 +33,8 @@ pub struct KafkaConfig {
     pub message_timeout_ms: u32,
     /// Bound of a question about topics and offsets, and of a read.
     pub request_timeout_ms: u32,
-    /// How long a record waits for company. Batches form under load anyway, so this is short; with none, an append's first
-    /// record would travel alone.
+    /// How long an appended record waits for those that come with it. At least as long as handing a thousand over takes on a
+    /// busy machine: what is handed over later than that waits for the answer to the first part, and librdkafka's thread spins.
     pub linger_ms: u32,
     /// How batches are compressed.
     pub compression: Compression,
@@ -67,7 +67,7 @@ impl Default for KafkaConfig {
             commit_timeout_ms: 20_000,
             message_timeout_ms: 10_000,
             request_timeout_ms: 5_000,
-            linger_ms: 1,
+            linger_ms: 6,
             compression: Compression::Lz4,
             statistics_interval_ms: 5_000,
             tail_cache_bytes: 8 << 20,
