@@ -1,5 +1,7 @@
 //! Timestamps: digests over HTTP with connections that stay and with new ones, in batches over gRPC; then kill -9, and
-//! every digest of a sample must have the place that it was acknowledged with.
+//! every digest of a sample must have the place that it was acknowledged with, and its proof is looked up.
+
+mod look;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +49,9 @@ pub(crate) struct StampsArgs {
     /// gRPC batches under way
     #[arg(long, default_value_t = 8)]
     batches: u64,
+    /// Afterwards batches go on until so many digests are stored; a look-up among many is measured so
+    #[arg(long, default_value_t = 0)]
+    digests: u64,
     /// Where the result goes
     #[arg(long)]
     json: Option<PathBuf>,
@@ -71,6 +76,9 @@ struct StampsResult {
     lost: u64,
     checked_after_kill: u64,
     bytes_per_digest: f64,
+    digests_stored: u64,
+    lookup_p50_ms: f64,
+    lookup_p99_ms: f64,
     keep_alive: Part,
     new_connections: Part,
     grpc_batch: Part,
@@ -87,9 +95,15 @@ struct Load {
     next: AtomicU64,
     run: [u8; 16],
     end: Instant,
+    /// Numbers below this are used up all the same.
+    least: u64,
 }
 
 impl Load {
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.end || self.next.load(Ordering::Relaxed) < self.least
+    }
+
     fn digest(&self) -> ([u8; 32], u64) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         (unique(&self.run, number), number)
@@ -117,14 +131,14 @@ pub(crate) async fn run(args: StampsArgs) -> anyhow::Result<()> {
     run.copy_from_slice(
         &std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos().to_be_bytes(),
     );
-    let next = Arc::new(Load { next: AtomicU64::new(0), run, end: Instant::now() });
+    let next = Arc::new(Load { next: AtomicU64::new(0), run, end: Instant::now(), least: 0 });
     let mut samples: Vec<Sample> = Vec::new();
     let part = |what: &'static str| {
         println!("{what} for {} s", args.seconds);
         let end = Instant::now() + Duration::from_secs(args.seconds);
         // Numbers go on from part to part.
         let from = next.next.load(Ordering::Relaxed);
-        Arc::new(Load { next: AtomicU64::new(from), run, end })
+        Arc::new(Load { next: AtomicU64::new(from), run, end, least: 0 })
     };
     let http = async |load: Arc<Load>, clients: u64, keep: bool| {
         let tasks = (0..clients).map(|_| tokio::spawn(submit(calendar.clone(), load.clone(), keep)));
@@ -144,10 +158,22 @@ pub(crate) async fn run(args: StampsArgs) -> anyhow::Result<()> {
     let (grpc_batch, some) = summed(futures::future::join_all(tasks).await, began)?;
     samples.extend(some);
     next.next.store(load.next.load(Ordering::Relaxed), Ordering::Relaxed);
+    if next.next.load(Ordering::Relaxed) < args.digests {
+        println!("gRPC batches until there are {} digests", args.digests);
+        let from = AtomicU64::new(next.next.load(Ordering::Relaxed));
+        let load = Arc::new(Load { next: from, run, end: Instant::now(), least: args.digests });
+        let tasks: Vec<_> =
+            (0..args.batches).map(|_| tokio::spawn(batches(node.url.clone(), load.clone()))).collect();
+        samples.extend(summed(futures::future::join_all(tasks).await, Instant::now())?.1);
+        next.next.store(load.next.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     node.kill()?;
     let node = Running::start(&args.data_dir, &issuer, 16_384)?;
     println!("checking {} digests after kill -9", samples.len());
     let lost = lost(&node.url, &samples).await?;
+    println!("looking proofs up");
+    let looked_up = look::look_up(&node.url, &samples).await?;
+    let lookup_ms = |quantile| looked_up.value_at_quantile(quantile) as f64 / 1e3;
     node.stop()?;
     let acknowledged = keep_alive.acknowledged + new_connections.acknowledged + grpc_batch.acknowledged;
     let stored = bytes_below(&args.data_dir.join("store").join("stamps"))?;
@@ -160,6 +186,9 @@ pub(crate) async fn run(args: StampsArgs) -> anyhow::Result<()> {
         lost,
         checked_after_kill: u64::try_from(samples.len())?,
         bytes_per_digest: stored as f64 / next.next.load(Ordering::Relaxed).max(1) as f64,
+        digests_stored: next.next.load(Ordering::Relaxed),
+        lookup_p50_ms: lookup_ms(0.5),
+        lookup_p99_ms: lookup_ms(0.99),
         keep_alive,
         new_connections,
         grpc_batch,
@@ -218,7 +247,7 @@ async fn submit(calendar: String, load: Arc<Load>, keep: bool) -> anyhow::Result
     let address = calendar.strip_prefix("http://").context("an HTTP calendar")?.to_owned();
     let (mut done, mut connection) = (Done::new()?, None);
     let mut buffer = Vec::new();
-    while Instant::now() < load.end {
+    while load.goes_on() {
         let (digest, number) = load.digest();
         let began = Instant::now();
         match exchange(&address, &mut connection, &digest, keep, &mut buffer).await {
@@ -289,7 +318,7 @@ async fn client(url: &str) -> anyhow::Result<TimestampsClient<tonic::transport::
 /// One batch after the other.
 async fn batches(url: String, load: Arc<Load>) -> anyhow::Result<Done> {
     let (mut done, mut client) = (Done::new()?, client(&url).await?);
-    while Instant::now() < load.end {
+    while load.goes_on() {
         let numbered: Vec<([u8; 32], u64)> = (0..BATCH).map(|_| load.digest()).collect();
         let digests = numbered.iter().map(|(digest, _)| digest.to_vec().into()).collect();
         let began = Instant::now();
