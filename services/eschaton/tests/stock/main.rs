@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bitcoind;
 #[allow(dead_code, reason = "the other test binaries use the rest")]
 #[path = "../e2e/kit/mod.rs"]
 mod kit;
@@ -10,6 +11,7 @@ mod kit;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bitcoind::Bitcoind;
 use kit::cli::Cli;
 use kit::node::Node;
 use kit::until;
@@ -49,15 +51,46 @@ struct Bench {
     cli: Cli,
     home: PathBuf,
     calendar: String,
+    /// Instead of the private chain.
+    bitcoind: Option<Bitcoind>,
 }
 
 impl Bench {
     fn start() -> Self {
+        Self::with(None, &PRIVATE)
+    }
+
+    /// Its wallet has the coins of one block.
+    async fn on(bitcoind: Bitcoind) -> Self {
+        let url = bitcoind.url();
+        let options = ["--bitcoin-rpc", &url, "--anchor-interval-ms", "100", "--anchor-confirmations", "3"];
+        let bench = Self::with(Some(bitcoind), &options);
+        let address = bench.cli.json(&["anchor", "address"]);
+        let bitcoind = bench.bitcoind.as_ref().unwrap();
+        bitcoind.mine_to(address["address"].as_str().unwrap());
+        bitcoind.mine(100);
+        until("coins", async || {
+            let balance = bench.cli.json(&["anchor", "balance"]);
+            (balance["free_sat"].as_u64() > Some(0)).then_some(())
+        })
+        .await;
+        bench
+    }
+
+    fn with(bitcoind: Option<Bitcoind>, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::process(dir.path(), &PRIVATE).unwrap();
+        let node = Node::process(dir.path(), options).unwrap();
         let cli = Cli::new(&node.url);
         let (home, calendar) = (cli.file(""), node.calendar.clone().unwrap());
-        Self { _dir: dir, node, cli, home, calendar }
+        Self { _dir: dir, node, cli, home, calendar, bitcoind }
+    }
+
+    /// With its login, if it asks for one.
+    fn bitcoin_rpc(&self) -> String {
+        match &self.bitcoind {
+            Some(bitcoind) => bitcoind.url(),
+            None => self.node.bitcoin_rpc.clone().unwrap(),
+        }
     }
 
     fn ots(&self, args: &[&str]) -> Said {
@@ -76,15 +109,21 @@ impl Bench {
                 assert!(upgraded.words.contains("Success! Timestamp complete"), "{upgraded:?}");
                 return Some(());
             }
-            self.cli.mine_if_awaited();
+            match &self.bitcoind {
+                Some(bitcoind) => bitcoind.mine(1),
+                None => self.cli.mine_if_awaited(),
+            }
             None
         })
         .await;
     }
 
-    /// The client's verdict with the private chain as its Bitcoin node.
+    /// The client's verdict with the chain's node; it insists on a login.
     fn verify(&self, args: &[&str]) -> Said {
-        let rpc = self.node.bitcoin_rpc.as_deref().unwrap().replace("http://", "http://user:password@");
+        let mut rpc = self.bitcoin_rpc();
+        if self.bitcoind.is_none() {
+            rpc = rpc.replace("http://", "http://user:password@");
+        }
         self.ots(&[&["--bitcoin-node", &rpc, "verify"], args].concat())
     }
 }
@@ -126,7 +165,15 @@ async fn stock_client_stamps_and_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_client_goes_the_whole_circle() {
-    let bench = Bench::start();
+    whole_circle(Bench::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_client_goes_the_whole_circle_on_bitcoind() {
+    whole_circle(Bench::on(Bitcoind::start(18_803)).await).await;
+}
+
+async fn whole_circle(bench: Bench) {
     bench.write("theirs");
     bench.write("ours");
     assert!(bench.ots(&["stamp", "-c", &bench.calendar, "-m", "1", "theirs"]).done);
@@ -139,8 +186,8 @@ async fn stock_client_goes_the_whole_circle() {
         bench.finish(&bench.calendar, name).await;
         let verified = bench.verify(&[name]);
         assert!(verified.done && verified.words.contains("Success! Bitcoin block "), "{verified:?}");
-        let rpc = bench.node.bitcoin_rpc.as_deref().unwrap();
-        let with = ["verify", name, "--bitcoin-rpc", rpc, "--chain", "bitcoin-regtest"];
+        let rpc = bench.bitcoin_rpc();
+        let with = ["verify", name, "--bitcoin-rpc", &rpc, "--chain", "bitcoin-regtest"];
         let ours = bench.cli.json(&with);
         assert_eq!(ours["result"], "verified", "{ours}");
         let block = format!("Bitcoin block {} ", ours["height"]);
