@@ -217,16 +217,11 @@ impl Unwritten {
 
     /// The next write waits yet.
     fn rests(&mut self, context: &mut Context<'_>) -> bool {
-        if self.waiting.is_empty() {
-            return false;
-        }
-        let over = self.hurry
-            || self.rows >= WRITE_ROWS
-            || self.rest.as_mut().is_none_or(|rest| rest.as_mut().poll(context).is_ready());
-        if over {
+        // Polled in any case: it begins with its first poll.
+        if self.rest.as_mut().is_some_and(|rest| rest.as_mut().poll(context).is_ready()) {
             self.rest = None;
         }
-        !over
+        self.rest.is_some() && !self.waiting.is_empty() && !self.hurry && self.rows < WRITE_ROWS
     }
 
     fn rest_after(&mut self, last: &Writing) {

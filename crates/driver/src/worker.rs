@@ -55,7 +55,8 @@ pub struct Limits {
     /// Least time from the beginning of one turn to the next, in milliseconds; 0: none. Where a commit costs much by itself,
     /// turns that follow each other at once fill the machine with commits, and all wait longer.
     pub turn_ms: u64,
-    /// A turn of fewer records is followed by the next at once: at a low rate nobody should wait for another's commit.
+    /// A turn of fewer records is followed by the next at once: at a low rate nobody should wait for another's commit. So is
+    /// one that was full.
     pub turn_small: usize,
     /// Least time from the beginning of one write to the store to the next, in milliseconds, unless much waits; 0: none. What
     /// comes meanwhile goes with the next write, in fewer and larger statements.
@@ -130,6 +131,32 @@ impl<H> WorkerSpec<H> {
     }
 }
 
+/// What a turn had to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    Nothing,
+    /// So little that nobody should wait for more.
+    Little,
+    /// Gathering more makes the next commit worth its price.
+    Much,
+    /// As much as a batch holds: more waits already.
+    Full,
+}
+
+impl Worked {
+    fn of(records: &[LogRecord], limits: &Limits) -> Self {
+        let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
+        // A read ends before the record that would be too much.
+        if records.len() >= limits.batch_records || bytes >= limits.batch_bytes / 2 {
+            Self::Full
+        } else if records.len() < limits.turn_small {
+            Self::Little
+        } else {
+            Self::Much
+        }
+    }
+}
+
 struct Stepped {
     records: usize,
     outputs: Vec<NewRecord>,
@@ -195,14 +222,14 @@ impl<H: Host> Worker<H> {
     pub async fn run(&mut self, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), WorkerError> {
         loop {
             let began = self.spec.clock.now_ms();
-            let records = self.work().await?;
-            if records > 0 {
+            let worked = self.work().await?;
+            if worked != Worked::Nothing {
                 if matches!(futures::poll!(&mut stop), std::task::Poll::Ready(())) {
                     break;
                 }
                 let took = self.spec.clock.now_ms().saturating_sub(began);
                 let rest = self.spec.limits.turn_ms.saturating_sub(took);
-                if rest > 0 && records >= self.spec.limits.turn_small {
+                if rest > 0 && worked == Worked::Much {
                     let pause = select(self.spec.clock.sleep_ms(rest), &mut stop);
                     if let Either::Right(_) = self.unwritten.unless_failed(pause).await? {
                         break;
@@ -222,26 +249,26 @@ impl<H: Host> Worker<H> {
 
     /// One batch, if there is one. False: nothing to do.
     pub async fn turn(&mut self) -> Result<bool, WorkerError> {
-        Ok(self.work().await? > 0)
+        Ok(self.work().await? != Worked::Nothing)
     }
 
-    /// How many records it had.
-    async fn work(&mut self) -> Result<usize, WorkerError> {
+    async fn work(&mut self) -> Result<Worked, WorkerError> {
         let limits = self.spec.limits;
         self.unwritten.room().await?;
         let read = self.spec.log.read(self.spec.input, self.next, limits.batch_records, limits.batch_bytes);
         let records = self.unwritten.during(read).await?;
         if records.is_empty() {
-            return Ok(0);
+            return Ok(Worked::Nothing);
         }
-        let (from, count) = (self.next, records.len());
+        let worked = Worked::of(&records, &limits);
+        let from = self.next;
         let stepped = match self.step_all(records).await {
             Ok(stepped) => stepped,
             Err(error) => return Err(unless_fenced(self.claim.as_mut(), error).await),
         };
         self.commit(from, stepped).await?;
         self.spec.host.observe(&self.core);
-        Ok(count)
+        Ok(worked)
     }
 
     async fn step_all(&mut self, records: Vec<LogRecord>) -> Result<Stepped, WorkerError> {

@@ -5,7 +5,6 @@
 
 mod kit;
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,11 +20,11 @@ use tokio::time::timeout;
 
 use crate::kit::{issuance, store};
 
-/// Batches that wait when the worker begins.
 const BATCHES: u32 = 4;
-/// Records of each: enough that its rows are no small write.
+/// Records of each: enough that its rows are no small write, less than a batch holds.
 const BATCH: u32 = 200;
 const ALL: u64 = (BATCHES * BATCH) as u64;
+const ALL_RECORDS: usize = (BATCHES * BATCH) as usize;
 /// For what happens at once.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -82,11 +81,15 @@ fn spec(
     spec
 }
 
-async fn log_with_batches(dir: &std::path::Path) -> Arc<dyn Log> {
-    let (log, _) = EmbeddedLog::open(&dir.join("log"), &LogOptions::new(1)).unwrap();
+fn log(dir: &std::path::Path) -> Arc<dyn Log> {
+    Arc::new(EmbeddedLog::open(&dir.join("log"), &LogOptions::new(1)).unwrap().0)
+}
+
+/// As it comes while the worker is at work: after the turn that had all before it.
+async fn append_batch(log: &Arc<dyn Log>, number: u32) {
     let issuer = Key::from_secret([7; 32]).unwrap();
-    log.append((0..BATCHES * BATCH).map(|nonce| issuance(&issuer, nonce)).collect()).await.unwrap();
-    Arc::new(log)
+    let nonces = number * BATCH..(number + 1) * BATCH;
+    log.append(nonces.map(|nonce| issuance(&issuer, nonce)).collect()).await.unwrap();
 }
 
 async fn consumed(store: &Arc<dyn Store>) -> u64 {
@@ -97,14 +100,16 @@ async fn consumed(store: &Arc<dyn Store>) -> u64 {
 #[tokio::test]
 async fn turns_keep_their_distance_and_a_stop_does_not_wait_for_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, rows) = (log_with_batches(dir.path()).await, store(&dir.path().join("rows")));
+    let (log, rows) = (log(dir.path()), store(&dir.path().join("rows")));
+    append_batch(&log, 0).await;
     let (clock, mut sleeps) = Manual::new();
-    let limits = Limits { turn_ms: 100, batch_records: BATCH as usize, ..Limits::default() };
+    let limits = Limits { turn_ms: 100, batch_records: ALL_RECORDS, ..Limits::default() };
     let mut worker = Worker::open(spec(&log, &rows, &clock, limits)).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let told = async {
-        for _ in 1..BATCHES {
+        for number in 1..BATCHES {
             assert_eq!(sleeps.recv().await, Some(100), "after each turn");
+            append_batch(&log, number).await;
             clock.pass(100);
         }
         // After the last one too: more may come.
@@ -119,40 +124,52 @@ async fn turns_keep_their_distance_and_a_stop_does_not_wait_for_it() {
 }
 
 #[tokio::test]
-async fn few_records_and_few_rows_never_wait() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, rows) = (log_with_batches(dir.path()).await, store(&dir.path().join("rows")));
-    let (clock, mut sleeps) = Manual::new();
-    let limits = Limits { turn_ms: 100, write_ms: 500, batch_records: 10, ..Limits::default() };
-    let mut worker = Worker::open(spec(&log, &rows, &clock, limits)).await.unwrap();
-    let done = async {
-        while consumed(&rows).await < ALL {
-            tokio::task::yield_now().await;
+async fn what_is_little_and_what_is_full_never_waits() {
+    let paced = Limits { turn_ms: 100, write_ms: 500, write_small: 100_000, ..Limits::default() };
+    let full = Limits { batch_records: 40, ..paced };
+    let little = Limits { batch_records: 40, turn_small: 41, ..paced };
+    let little_of_much = Limits { turn_small: ALL_RECORDS + 1, batch_records: 100_000, ..paced };
+    for limits in [full, little, little_of_much] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, rows) = (log(dir.path()), store(&dir.path().join("rows")));
+        for number in 0..BATCHES {
+            append_batch(&log, number).await;
         }
-    };
-    timeout(SOON, worker.run(Box::pin(done))).await.unwrap().unwrap();
-    assert_eq!((worker.next_input(), sleeps.try_recv().is_err()), (ALL, true));
+        let (clock, mut sleeps) = Manual::new();
+        let mut worker = Worker::open(spec(&log, &rows, &clock, limits)).await.unwrap();
+        let done = async {
+            while consumed(&rows).await < ALL {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, worker.run(Box::pin(done))).await.unwrap().unwrap();
+        assert_eq!((worker.next_input(), sleeps.try_recv().is_err()), (ALL, true), "{limits:?}");
+    }
 }
 
 #[tokio::test]
 async fn rows_gather_between_writes_and_a_stop_writes_them() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, rows) = (log_with_batches(dir.path()).await, store(&dir.path().join("rows")));
+    let (log, rows) = (log(dir.path()), store(&dir.path().join("rows")));
     let (clock, mut sleeps) = Manual::new();
     let limits = Limits { write_ms: 500, batch_records: BATCH as usize, ..Limits::default() };
     let mut worker = Worker::open(spec(&log, &rows, &clock, limits)).await.unwrap();
-    // The first write has nothing to wait for; when it is done the worker rests, and turns go on.
+    append_batch(&log, 0).await;
     assert!(worker.turn().await.unwrap());
-    let idle = timeout(SOON, async { while sleeps.recv().await != Some(500) {} });
-    tokio::select! {
-        ended = worker.run(Box::pin(pending())) => panic!("{ended:?}"),
-        rested = idle => rested.unwrap(),
-
+    let rests = async {
+        // A turn without records writes on all the same.
+        while sleeps.try_recv() != Ok(500) {
+            assert!(!worker.turn().await.unwrap());
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, rests).await.unwrap();
+    assert_eq!(consumed(&rows).await, u64::from(BATCH), "the first write has nothing to wait for");
+    for number in 1..BATCHES {
+        append_batch(&log, number).await;
+        assert!(worker.turn().await.unwrap(), "turns go on");
     }
-    assert_eq!((worker.next_input() > u64::from(BATCH), consumed(&rows).await < ALL), (true, true));
-    while worker.turn().await.unwrap() {}
-    assert!(consumed(&rows).await < ALL, "what came since waits");
+    assert_eq!(consumed(&rows).await, u64::from(BATCH), "what came since waits");
     worker.run(std::future::ready(())).await.unwrap();
-    assert_eq!((worker.next_input(), consumed(&rows).await), (ALL, ALL), "no time has passed");
-    clock.pass(1);
+    assert_eq!((worker.next_input(), consumed(&rows).await), (ALL, ALL), "though no time has passed");
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 const FIRST_LOOK_MS: u64 = 2;
 /// Between two looks at the most, ms.
 const LOOK_EVERY_MS: u64 = 32;
-/// Waits for one shard, ms, before the caller is told to come again.
+/// Waits for one shard, ms, before the caller is told to come again. Longer than rows may rest (`shard_write_ms`).
 const LOOK_MAX_MS: u64 = 3_000;
 
 /// Waits until the rows show all that the ledger's log held at the call, and what it told other shards: a
@@ -25,11 +25,16 @@ async fn rows_follow(ports: &Ports, shards: u32) -> Result<(), Status> {
         let at = TopicPartition { topic: Topic::Ledger, partition };
         let end = ports.log.end(at).await.map_err(|error| away(error.to_string()))?;
         let worker = format!("{}/{partition}", conflict_resolver::GROUP);
-        let (mut pause, mut waited) = (FIRST_LOOK_MS, 0);
+        let (mut pause, mut waited, mut seen) = (FIRST_LOOK_MS, 0, None);
         loop {
             let mark = ports.store.watermark(&worker).await.map_err(|error| away(error.to_string()))?;
             let next = mark.map_or(0, |mark| mark.input_next);
-            if consumed(ports.log.as_ref(), at, next, end).await.map_err(|error| away(error.to_string()))? {
+            // What is between two places of a log does not change.
+            if seen.replace(next) != Some(next)
+                && consumed(ports.log.as_ref(), at, next, end)
+                    .await
+                    .map_err(|error| away(error.to_string()))?
+            {
                 break;
             }
             if waited > LOOK_MAX_MS {

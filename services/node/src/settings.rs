@@ -74,7 +74,7 @@ pub struct Settings {
     /// Least time from one turn of a shard's resolver to the next, ms, 0 to 1,000, unless it had few
     /// records. Unless given 0, in a cluster 150.
     pub shard_turn_ms: Option<u64>,
-    /// Least time from one write of a shard's rows to the store to the next, ms, 0 to 10,000, unless it was
+    /// Least time from one write of a shard's rows to the store to the next, ms, 0 to 2,000, unless it was
     /// small. Unless given 0, in a cluster 1,000.
     pub shard_write_ms: Option<u64>,
     /// Node of the chain that carries anchors: `http://[user:password@]host:port`. Without one a node on network dev with
@@ -203,7 +203,7 @@ impl Settings {
             ("engines_wait_s", self.engines_wait_s, 0, 86_400),
             ("shard_cache_mib", u64::from(self.shard_cache_mib.unwrap_or(0)), 0, 4_096),
             ("shard_turn_ms", self.shard_turn_ms.unwrap_or(0), 0, 1_000),
-            ("shard_write_ms", self.shard_write_ms.unwrap_or(0), 0, 10_000),
+            ("shard_write_ms", self.shard_write_ms.unwrap_or(0), 0, 2_000),
             ("mine_ms", self.mine_ms, 0, 3_600_000),
             ("anchor_interval_ms", self.anchor_interval_ms.unwrap_or(1), 1, 86_400_000),
             ("upstream_ask_ms", self.upstream_ask_ms, 100, 86_400_000),

@@ -66,6 +66,11 @@ impl Shared {
     async fn hand_over(&self, producer: &AppendProducer, record: NewRecord, ticket: Ticket) {
         let mut ticket = Box::new(ticket);
         loop {
+            // While the queue was full its caller may have been told that it failed.
+            if ticket.batch.missing.is_unwanted() {
+                ticket.count();
+                return;
+            }
             // Listen first, then try: room that is made in between is heard.
             let room = producer.context().room.notified();
             let message =
