@@ -7,7 +7,7 @@ mod report;
 mod writes;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -140,7 +140,9 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     }
 
     let acknowledged: Vec<usize> = fast.acknowledged.iter().chain(&calm.acknowledged).copied().collect();
+    let began = Instant::now();
     let lost = lost(&url, &payments, &acknowledged).await?;
+    let lookups_per_s = real(u64::try_from(acknowledged.len())?) / began.elapsed().as_secs_f64();
     let rss_mib = ours
         .iter()
         .map(|(service, process)| {
@@ -185,6 +187,7 @@ pub(crate) async fn run(args: ClusterArgs) -> anyhow::Result<()> {
         max_ms: plot::millis(calm.latency.max()),
         acknowledged: u64::try_from(acknowledged.len())?,
         lost,
+        lookups_per_s,
         cpu_us_per_payment: cpu * 1e6 / accepted.max(1.0),
         engines_cpu_us_per_payment: engines_cpu * 1e6 / accepted.max(1.0),
         cpu_us_by_process: measured

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     pub(crate) max_ms: f64,
     pub(crate) acknowledged: u64,
     pub(crate) lost: u64,
+    /// Ids whose states the check for lost ones asked for, a thousand at once.
+    pub(crate) lookups_per_s: f64,
     /// Of all our processes, closed loop.
     pub(crate) cpu_us_per_payment: f64,
     /// Of the engines' processes, closed loop; 0 when they are on another machine.
@@ -117,6 +119,7 @@ impl Cluster {
             ("memory, MiB", memory.collect::<Vec<_>>().join(", ")),
             ("live outputs before", self.outputs_before.to_string()),
             ("acknowledged / lost", format!("{} / {}", self.acknowledged, self.lost)),
+            ("states looked up", format!("{:.0}/s", self.lookups_per_s)),
         ]);
     }
 }
